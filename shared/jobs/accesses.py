@@ -93,7 +93,9 @@ def quota_keys(command: Command, server_id: str) -> list[str]:
     """Return the keys of the quotas that a command uses, as in ``quotas.sql``; each pull adds its.
 
     A registry with a login counts by account or by address: a pull has a key for each. The base
-    images of a build are known only with its sources: a build gets a key once it is refused.
+    images of a build are known only with its sources: a build gets a key once it is refused. A copy
+    and a verification read as many manifests as the image has: once that is known, a repetition
+    reserves them.
     """
     keys: list[str] = []
     for host, registry_id in _pulls(command):
@@ -107,8 +109,11 @@ def quota_keys(command: Command, server_id: str) -> list[str]:
 def _pulls(command: Command) -> Iterator[tuple[str, str | None]]:
     """Yield the host and the registry's id of each image that is read from a registry."""
     match command:
-        case ImagePull() | ImageVerify() | ServiceReplace():
+        case ImagePull() | ImageVerify():
             yield command.target.registry, command.registry_id
+        case ServiceReplace():
+            for _ in range(command.replicas):  # on as many nodes at most
+                yield command.target.registry, command.registry_id
         case ImageCopy():
             yield command.origin.registry, command.source_registry_id
         case ComposePull():

@@ -149,7 +149,17 @@ BEGIN
   RETURN about;
 END $$;
 
--- Store what the worker of an ended attempt reports about limits. Return the keys whose registries refused it.
+-- Return the keys of a job, each at least as often as it is needed ({key: pulls}), up to 100 times.
+CREATE OR REPLACE FUNCTION public.quota_reserve(keys varchar[], needed jsonb) RETURNS varchar[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT keys || ARRAY(
+    SELECT n.key::varchar FROM jsonb_each(needed) n CROSS JOIN generate_series(
+             cardinality(array_positions(keys, n.key::varchar)) + 1, least((n.value #>> '{}')::integer, 100))
+     ORDER BY n.key)
+$$;
+
+-- Store what the worker of an ended attempt reports about limits, and the pulls that it has found out the job takes: a
+-- job that is queued again reserves them. Return the keys whose registries refused it.
 CREATE OR REPLACE FUNCTION public.quota_record(job public.job, reports jsonb, has_succeeded boolean) RETURNS text[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -157,16 +167,27 @@ DECLARE
   about text;
   known text[] := '{}';
   refused text[] := '{}';
+  pulls integer;
+  taken jsonb := '{}';
   q public.registry_quota;
 BEGIN
   FOR seen IN
     SELECT r FROM jsonb_array_elements(CASE WHEN jsonb_typeof(reports) = 'array' THEN reports ELSE '[]' END) r
      WHERE jsonb_typeof(r) = 'object' LIMIT 20
   LOOP
+    pulls := public.quota_number(seen->'pulls', 500)::integer;
+    IF pulls > 0 THEN
+      taken := taken || coalesce((
+        SELECT jsonb_object_agg(key, pulls) FROM (VALUES (true), (false)) AS counted (by_address)
+          CROSS JOIN public.quota_key(job, seen || jsonb_build_object('by_address', by_address)) key
+         WHERE key = ANY (job.quota_keys)), '{}');
+    END IF;
+    CONTINUE WHEN pulls > 0 AND NOT seen ? 'limit';
     about := public.quota_observe(job, seen);
     known := known || about;
     IF seen->'refused' = 'true' AND about IS NOT NULL THEN
       refused := refused || about;
+      taken := jsonb_build_object(about, 1) || taken;
     END IF;
   END LOOP;
   IF has_succeeded AND job.quota_keys <> '{}' THEN
@@ -175,9 +196,14 @@ BEGIN
        WHERE r.quota_key = ANY (job.quota_keys) AND r.quota_key <> ALL (array_remove(known, NULL))
        ORDER BY r.quota_key FOR NO KEY UPDATE
     LOOP
-      PERFORM public.quota_store(public.quota_spent(
-        q, cardinality(array_positions(job.quota_keys, q.quota_key::varchar)), now()));
+      PERFORM public.quota_store(public.quota_spent(q, coalesce(
+        (taken->>q.quota_key)::integer, cardinality(array_positions(job.quota_keys, q.quota_key::varchar))), now()));
     END LOOP;
+  END IF;
+  IF taken <> '{}' AND job.state = 'queued' THEN
+    UPDATE public.job j SET quota_keys = public.quota_reserve(j.quota_keys, taken)
+     WHERE j.job_id = job.job_id AND j.state = 'queued'
+       AND j.quota_keys <> public.quota_reserve(j.quota_keys, taken);
   END IF;
   RETURN refused;
 END $$;

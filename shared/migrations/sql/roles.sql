@@ -158,7 +158,7 @@ GRANT EXECUTE ON FUNCTION public.job_backoff, public.job_close_attempt, public.j
   public.login_verdict, public.login_refusals_after, public.login_record, public.job_record_logins,
   public.running_deployment, public.application_record_state,
   public.quota_number, public.quota_available, public.quota_next_try, public.quota_after, public.quota_spent,
-  public.quota_store, public.quota_key, public.quota_observe, public.quota_record,
+  public.quota_store, public.quota_reserve, public.quota_key, public.quota_observe, public.quota_record,
   public.new_id, public.show_moment, public.webhook_error, public.webhook_add,
   public.send_notification, public.plain_text, public.readable_document, public.epoch_signature, public.epoch_mark,
   public.epoch_check, public.database_restored, public.caller TO wharf_functions;

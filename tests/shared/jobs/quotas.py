@@ -8,6 +8,7 @@ from tests.shared.jobs.transitions import delay
 LONGEST_PAUSE = timedelta(minutes=15)
 WITHOUT_WINDOW = timedelta(minutes=1)
 MOST_REFUSALS = 30
+MOST_RESERVED = 100
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,12 @@ def spent(quota: Quota, pulls: int, at: datetime) -> Quota:
     if quota.remaining == 0 and quota.blocked_until is None:
         quota = replace(quota, blocked_until=next_try(quota, at))
     return quota
+
+
+def reserve(keys: list[str], needed: dict[str, int]) -> list[str]:
+    """Return the keys of a job after it has found out how often it needs some of them."""
+    more = ([key] * (min(pulls, MOST_RESERVED) - keys.count(key)) for key, pulls in needed.items())
+    return sorted([*keys, *(key for each in more for key in each)])
 
 
 def _count(quota: Quota, seen: Seen, seen_at: datetime) -> Quota:

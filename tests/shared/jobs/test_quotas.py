@@ -132,6 +132,60 @@ async def test_the_functions_do_what_the_model_does(world: World) -> None:
         assert one["available"] == quotas.available(row, active, NOW), (row, active)
 
 
+@given(
+    st.integers(1, 300), st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), max_size=30)
+)
+def test_the_ledger_follows_copies_that_tell_what_they_spent(
+    limit: int, copies: list[tuple[int, int]]
+) -> None:
+    quota = quotas.after(
+        Quota(NOW - timedelta(days=1)), Seen(limit=limit, remaining=limit, window_seconds=60), NOW
+    )
+    left = limit
+    for reserved, spent in copies:
+        room = quotas.available(quota, 0, NOW)
+        assert room == max(left, 0)
+        if room < reserved:
+            break
+        left -= spent
+        quota = quotas.spent(quota, spent, NOW)
+
+
+@given(
+    st.lists(st.sampled_from("abc"), max_size=8),
+    st.dictionaries(st.sampled_from("abcd"), st.integers(1, 300)),
+)
+def test_a_repetition_reserves_all_it_needs_and_gives_nothing_back(
+    keys: list[str], needed: dict[str, int]
+) -> None:
+    found = quotas.reserve(keys, needed)
+
+    assert all(found.count(key) >= keys.count(key) for key in keys)
+    assert all(found.count(key) >= min(pulls, 100) for key, pulls in needed.items())
+    assert quotas.reserve(found, needed) == found
+
+
+async def test_the_keys_of_a_repetition_are_those_of_the_model(world: World) -> None:
+    chance = random.Random(SEED)  # noqa: S311 - repeatable
+    cases = [
+        (
+            sorted(chance.choices("abc", k=chance.randrange(6))),
+            {key: chance.choice([1, 2, 7, 300]) for key in chance.sample("abcd", 2)},
+        )
+        for _ in range(100)
+    ]
+
+    found = await world.rows(
+        "SELECT quota_reserve(ARRAY(SELECT jsonb_array_elements_text(c->0))::varchar[], c->1)"
+        " AS keys FROM jsonb_array_elements(%s) WITH ORDINALITY AS case_ (c, number)"
+        " ORDER BY number",
+        Jsonb(cases),
+    )
+
+    for (keys, needed), one in zip(cases, found, strict=True):
+        assert sorted(one["keys"]) == quotas.reserve(keys, needed)
+
+
 def _random_row(chance: random.Random) -> Quota:
     def moment() -> datetime:
         return NOW + timedelta(seconds=chance.choice([-HOUR, -30, -1, 0, 1, 30, HOUR]))

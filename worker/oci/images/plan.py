@@ -58,6 +58,7 @@ class _PlanBuilder:
     async def build(self, root: Manifest) -> Plan:
         self._add(root)
         while missing := self._missing():
+            self._source.expect_pulls(len(self._manifests) + len(missing))
             await run_concurrently(missing, self._fetch)
         *children, _ = self._in_order(root.descriptor.digest, set())
         contents = self._contents.values()

@@ -88,6 +88,7 @@ class QuotaLog:
     registry_ids: Mapping[Holder, str] = field(default_factory=dict)
     _limits: dict[Holder, Observation] = field(default_factory=dict)
     _refusals: dict[Holder, Observation] = field(default_factory=dict)
+    _pulls: dict[Holder, int] = field(default_factory=dict)
 
     def note(
         self,
@@ -110,6 +111,10 @@ class QuotaLog:
             self._limits[holder] = seen
             self._refusals.pop(holder, None)
 
+    def expect(self, holder: Holder, pulls: int) -> None:
+        """Keep how many manifests the attempt reads; a registry may count each as a pull."""
+        self._pulls[holder] = max(pulls, self._pulls.get(holder, 0))
+
     def refuse(self, retry_after_seconds: float | None) -> None:
         """Keep that the attempt was refused, if no response said so: by a token server, perhaps.
 
@@ -120,16 +125,25 @@ class QuotaLog:
             self.note(holder, TOO_MANY_REQUESTS, {}, retry_after_seconds)
 
     def report(self) -> list[dict[str, Any]]:
-        """Return all observations for the job's last call, each refusal after its limit."""
+        """Return all observations for the job's last call, each refusal after its limit.
+
+        The number of ``pulls`` is reported also where nothing was observed.
+        """
         now = self.clock()
+        observed: list[tuple[Holder, dict[str, Any]]] = [
+            (holder, seen.report(now))
+            for seen_of in (self._limits, self._refusals)
+            for holder, seen in seen_of.items()
+        ]
+        silent = self._pulls.keys() - self._limits.keys() - self._refusals.keys()
         return [
             {
                 "host": holder[0],
                 "registry_id": self.registry_ids.get(holder),
-                **seen.report(now),
+                "pulls": self._pulls.get(holder),
+                **report,
             }
-            for seen_of in (self._limits, self._refusals)
-            for holder, seen in seen_of.items()
+            for holder, report in (*observed, *((holder, {}) for holder in sorted(silent)))
             # A login that was given with the job belongs to no stored registry.
             if not holder[1] or holder in self.registry_ids
         ]

@@ -22,6 +22,7 @@ from shared.reference import RegistryHost
 from worker.login import Login
 from worker.oci.auth.handshake import Handshake
 from worker.oci.auth.scope import Scope
+from worker.oci.providers.quotas import Holder
 from worker.oci.transport.answers import (
     make_not_a_registry_error,
     make_protocol_error,
@@ -201,10 +202,17 @@ class RegistryClient:
             request = replace(request, url=following)
         raise RegistryError(FaultCode.NOT_A_REGISTRY, f"{self.host.name} redirects too many times")
 
+    def expect_pulls(self, pulls: int) -> None:
+        """Note how many manifests are read, each of which the registry may count as a pull."""
+        self.settings.quotas.expect(self._holder, pulls)
+
+    @property
+    def _holder(self) -> Holder:
+        return self.host.name, self.login.username if self.login else ""
+
     def _note_quota(self, response: Response) -> None:
-        holder = (self.host.name, self.login.username if self.login else "")
         wait = parse_retry_after(response.headers, datetime.now(UTC))
-        self.settings.quotas.note(holder, response.status, response.headers, wait)
+        self.settings.quotas.note(self._holder, response.status, response.headers, wait)
 
     async def accept_challenge(self, response: Response) -> bool:
         """Return whether a 401 of the registry itself has a challenge that we support; keep it."""

@@ -1,6 +1,6 @@
 -- finish {incarnation, job_id, attempt, outcome: succeeded | failed | cancelled | returned, result, error, progress,
 --         jitter, quotas: [{host, registry_id, source, by_address, limit, remaining, window_seconds, refused,
---                           retry_after_seconds, age_seconds}]}
+--                           retry_after_seconds, age_seconds, pulls}]}
 --   → {status: recorded, state} | {status: already_recorded, outcome} | {status: refused | fenced}
 -- A failed job is tried again if its error is retryable and `max_failures` is not reached; `retry_after_seconds` is
 -- honoured up to an hour. A job that is returned, or cancelled without a request, is queued again: the first
@@ -106,12 +106,8 @@ BEGIN
         j.job_id, j.attempt, j.server_id, j.started_at, j.kind = 'registry.test', outcome, what);
     END IF;
     refused := public.quota_record(j, document->'quotas', outcome = 'succeeded');
-    IF is_limited AND refused <> '{}' THEN
-      -- It waits for what refused it, also if that was not known before: the base image of a build, for example.
-      UPDATE public.job SET quota_keys = quota_keys || ARRAY(
-          SELECT DISTINCT key FROM unnest(refused) key WHERE key <> ALL (quota_keys))
-       WHERE job_id = j.job_id AND state = 'queued' AND NOT quota_keys @> refused::varchar[];
-    ELSIF is_limited THEN
+    -- It waits for what refused it, also if that was not known before: the base image of a build, for example.
+    IF is_limited AND refused = '{}' THEN
       -- Nobody knows which quota it was.
       UPDATE public.job SET run_at = now() + public.job_backoff((
           SELECT count(*)::integer - 1 FROM public.job_attempt a

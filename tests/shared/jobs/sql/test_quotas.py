@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from shared.jobs.commands import Command, ComposeImage, ComposePull, ImageCopy, ImagePull, ImagePush
+from shared.jobs.commands import (
+    Command,
+    ComposeImage,
+    ComposePull,
+    ImageCopy,
+    ImagePull,
+    ImagePush,
+    ServiceReplace,
+)
 from tests.world import TAG, EnrolledServer, World
 
 HUB = "docker.io"
@@ -247,6 +255,86 @@ async def test_a_copy_waits_for_the_quota_of_its_source(world: World) -> None:
     assert await released(world) == set()
     await pass_time(world, 901)
     assert await released(world) == {job_id}
+
+
+def copy_from(registry_id: str) -> ImageCopy:
+    return ImageCopy(
+        reference="registry.example/team/app:1",
+        source="docker.io/team/app:1",
+        source_registry_id=registry_id,
+    )
+
+
+async def know(world: World, server: EnrolledServer, registry_id: str, remaining: int) -> None:
+    """Have a job report what is left of the limit, a minute ago."""
+    report = {"registry_id": registry_id, "limit": 100, "remaining": remaining}
+    job_id = await run(world, server, pull_with(registry_id))
+    await end(world, server, job_id, {**report, "window_seconds": 3600})
+    await pass_time(world, 60)
+
+
+async def test_a_copy_spends_a_pull_for_each_manifest_that_it_read(world: World) -> None:
+    server, account = await world.add_server(), await world.add_registry(host=HUB)
+    await know(world, server, account, 50)
+
+    job_id = await run(world, server, copy_from(account))
+    await end(world, server, job_id, {"registry_id": account, "pulls": 9})
+
+    [row] = (await quotas(world)).values()
+    assert row["remaining"] == 41
+
+
+async def test_what_a_registry_said_of_a_copy_counts_rather_than_its_pulls(world: World) -> None:
+    server, account = await world.add_server(), await world.add_registry(host=HUB)
+    await know(world, server, account, 50)
+
+    job_id = await run(world, server, copy_from(account))
+    report = {"registry_id": account, "limit": 100, "remaining": 48, "window_seconds": 3600}
+    await end(world, server, job_id, {**report, "pulls": 9})
+
+    [row] = (await quotas(world)).values()
+    assert row["remaining"] == 48
+
+
+@pytest.mark.parametrize("code", ["rate_limited", "conn_reset"])
+async def test_a_copy_that_is_repeated_reserves_all_the_pulls_it_takes(
+    world: World, code: str
+) -> None:
+    server, account = await world.add_server(), await world.add_registry(host=HUB)
+    copies = await run(world, server, copy_from(account))
+    report = {"registry_id": account, "pulls": 4, "limit": None, "refused": code == "rate_limited"}
+    await end(world, server, copies, report, error={**LIMITED, "code": code})
+    await world.owner.execute("UPDATE job SET run_at = now() + interval '1 hour'")
+
+    keys = (await world.job(copies))["quota_keys"]
+    assert keys.count(f"registry:{account}") == 4
+    assert keys.count(f"registry:{account}@{server.server_id}") == 4
+    await world.owner.execute("DELETE FROM registry_quota")
+    await know(world, server, account, 5)
+    await world.owner.execute(
+        "UPDATE job SET run_at = now(), priority = 3 WHERE job_id = %s", (copies,)
+    )
+    for _ in range(2):
+        await submit(world, server, pull_with(account))
+    begun = await released(world)
+    assert (copies in begun, len(begun)) == (True, 2)
+
+
+async def test_a_service_reserves_a_pull_for_each_replica(world: World) -> None:
+    server, account = await world.add_server(), await world.add_registry(host=HUB)
+    command = ServiceReplace(
+        application_id="app",
+        deployment_id="deployment",
+        name="app",
+        reference=f"docker.io/team/app@sha256:{'a' * 64}",
+        registry_id=account,
+        replicas=3,
+    )
+
+    job_id = await submit(world, server, command)
+
+    keys = (await world.job(job_id))["quota_keys"]
+    assert keys.count(f"registry:{account}") == 3
 
 
 async def test_a_job_of_more_pulls_than_are_left_begins_alone(world: World) -> None:

@@ -17,6 +17,7 @@ HEADERS = {
     "docker-ratelimit-source": "192.0.2.1",
 }
 NOTHING = {
+    "pulls": None,
     "source": None,
     "by_address": False,
     "limit": None,
@@ -42,6 +43,7 @@ def test_a_limit_is_reported_with_its_age() -> None:
         {
             "host": HUB,
             "registry_id": None,
+            "pulls": None,
             "source": "192.0.2.1",
             "by_address": True,
             "limit": 100,
@@ -75,6 +77,26 @@ def test_a_refusal_without_a_limit_is_reported_after_the_limit_before_it() -> No
     assert (first["remaining"], first["refused"], first["age_seconds"]) == (42, False, 1.0)
     expected = {"host": HUB, "registry_id": "registry-1", "refused": True}
     assert second == NOTHING | expected | {"retry_after_seconds": 30.0}
+
+
+def test_the_most_pulls_that_were_expected_are_reported_with_what_was_observed() -> None:
+    log = make_log(0.0, 0.0)
+
+    for pulls in (2, 5, 3):
+        log.expect(HOLDER, pulls)
+    log.note(HOLDER, 200, HEADERS)
+
+    [report] = log.report()
+    assert (report["pulls"], report["remaining"]) == (5, 42)
+
+
+def test_pulls_are_reported_where_nothing_was_observed() -> None:
+    log = make_log(0.0)
+
+    log.expect(HOLDER, 5)
+    log.expect((HUB, "bob"), 7)
+
+    assert log.report() == [{"host": HUB, "registry_id": "registry-1", "pulls": 5}]
 
 
 def test_a_refusal_that_no_response_showed_is_that_of_the_only_login() -> None:
