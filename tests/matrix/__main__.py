@@ -7,6 +7,7 @@ their results.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,11 +19,15 @@ from tests.engines import SCRIPT, VARIABLE
 from tests.matrix.results import Result, read_results, write_results
 
 ROOT = Path(__file__).parent.parent.parent
-ENGINES = ("20.10", "26.1", "28.5", "28.5-containerd")
 TESTS = (
     *("tests/worker/engine", "tests/worker/images", "tests/worker/builds"),
     *("tests/worker/deployments", "tests/journeys"),
 )
+ENGINES = {
+    **dict.fromkeys(("20.10", "26.1", "28.5", "28.5-containerd"), TESTS),
+    "podman": ("tests/worker/podman",),
+}
+"""The tests of each Engine, by its name in `.ci/engines`."""
 
 
 def run(name: str, test: str) -> Result:
@@ -41,8 +46,9 @@ def run(name: str, test: str) -> Result:
 def find_version(name: str) -> str:
     """Return the version of an Engine that `.ci/engines` unpacks: ``28.5.2``."""
     folder = _output([SCRIPT, name])
-    version = _output([Path(folder) / "dockerd", "--version"])
-    return version.removeprefix("Docker version ").partition(",")[0].partition("+")[0]
+    shown = re.search(r"[0-9]+(?:\.[0-9]+)+", _output([Path(folder) / "dockerd", "--version"]))
+    assert shown is not None
+    return shown[0]
 
 
 def read_report(report: Path, version: str) -> Result:
@@ -63,10 +69,10 @@ def read_report(report: Path, version: str) -> Result:
 def main(words: list[str]) -> int:
     """Test the Engines and keep the results."""
     at = words.index("--") if "--" in words else len(words)
-    names, tests = words[:at] or list(ENGINES), words[at + 1 :] or list(TESTS)
+    names, tests = words[:at] or list(ENGINES), words[at + 1 :]
     has_failed = False
     for name in names:
-        for test in tests:
+        for test in tests or ENGINES[name]:
             result = run(name, test)
             results = read_results()
             results.setdefault(name, {})[test.removeprefix("tests/")] = result

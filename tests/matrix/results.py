@@ -61,10 +61,10 @@ _HEAD = """# Engines
 
 {made}
 
-Docker Engine 20.10 and newer is supported, with its own image store and with containerd's. The
-tests run on 20.10; `make matrix` runs them on other Engines, too, and this table has its results.
-An Engine without a row was not tested so. CI runs a part of the tests on 28.5 with the store of
-containerd. The last column is the day of the newest result.
+Docker Engine 20.10 and newer is supported, with its own image store and with containerd's, and
+Podman 5. The tests run on 20.10; `make matrix` runs them on other Engines, too, and this table has
+its results. An Engine without a row was not tested so. CI runs a part of the tests on 28.5 with the
+store of containerd, and those of Podman. The last column is the day of the newest result.
 
 | Engine | version | tests | passed | failed | skipped | day |
 |---|---|---|---|---|---|---|"""
@@ -72,12 +72,18 @@ containerd. The last column is the day of the newest result.
 _CALLS = """
 ## Podman
 
-Podman 5 pulls, pushes, tags and builds images. It has no Swarm. A health check of a container needs
-systemd timers on its server; without them a deployment with a health check fails after its time.
-Where the worker sees no systemd, it says so in its log at its start, and `wharf doctor` and
-`server.validate` have the check `healthChecks`. By hand it was tried with 5.4.2 and runc: pulls,
-pushes, builds, the replacement of a container with a port (half a second without it), and a version
-that ends, which is refused while the previous one runs on. `make matrix` does not run it.
+Podman 5 pulls, pushes, tags and builds images, and runs applications as containers. These tests run
+on a real Podman as root, with runc. Podman differs so:
+
+- It has no Swarm and no BuildKit. Build secrets need BuildKit.
+- A health check of a container needs systemd timers on its server; without them a deployment with a
+  health check fails after its time. Where the worker sees no systemd, it says so in its log at its
+  start, and `wharf doctor` and `server.validate` have the check `healthChecks`. Two tests need such
+  a machine. They were skipped where there was none.
+- Plain HTTP to a registry has to be allowed in its `registries.conf`. Its login speaks TLS only, so
+  the test of such a registry leaves that stage out, and says so.
+- It does not look up images at a registry for the worker. Where only Podman reaches the registry,
+  by a proxy for example, a push cannot be verified.
 
 ## An Engine behind a socket proxy
 

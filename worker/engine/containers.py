@@ -243,11 +243,13 @@ async def rename(engine: Engine, container_id: str, name: str) -> None:
 async def remove(engine: Engine, container_id: str, *, with_volumes: bool = False) -> None:
     """Remove a container, even if it runs; do nothing if it does not exist.
 
-    ``with_volumes`` also removes its anonymous volumes, if their data is not needed any more.
+    It is killed first: Podman would wait for it to stop by itself. ``with_volumes`` also removes
+    its anonymous volumes, if their data is not needed any more.
     """
     operation = EngineOperation(f"remove container {container_id[:12]}")
     params = {"force": "true", **({"v": "true"} if with_volumes else {})}
     try:
+        await kill(engine, container_id)
         await engine.request(
             "DELETE",
             f"containers/{container_id}",

@@ -156,7 +156,7 @@ async def push(
         raise InvalidReferenceError(
             f"push {reference}: the reference has no tag", remedy="Name the tag to push."
         )
-    operation = EngineOperation("push", reference, login)
+    operation = EngineOperation("push", reference, login, FaultCode.LOCAL_IMAGE_MISSING)
     path, params = f"images/{reference.name}/push", {"tag": reference.tag}
     result = await transfer(engine, path, params, operation, on_progress=on_progress, idle=idle)
     return PushedImage(result.digest, result.size_bytes)
@@ -167,9 +167,8 @@ async def tag(engine: Engine, source: str, target: Reference) -> None:
     if not target.tag:
         raise InvalidReferenceError(f"tag {target}: the reference has no tag")
     params = {"repo": target.name, "tag": target.tag}
-    await engine.request(
-        "POST", f"images/{source}/tag", params=params, operation=EngineOperation("tag", target)
-    )
+    operation = EngineOperation("tag", target, missing=FaultCode.LOCAL_IMAGE_MISSING)
+    await engine.request("POST", f"images/{source}/tag", params=params, operation=operation)
 
 
 async def inspect(engine: Engine, name: str) -> LocalImage:
@@ -217,9 +216,8 @@ async def list_names(engine: Engine) -> tuple[str, ...]:
 async def remove(engine: Engine, name: str, *, force: bool = False) -> None:
     """Remove a name of a local image, and with its last name the image."""
     params = {"force": "true"} if force else {}
-    await engine.request(
-        "DELETE", f"images/{name}", params=params, operation=EngineOperation(f"remove {name}")
-    )
+    operation = EngineOperation(f"remove {name}", missing=FaultCode.LOCAL_IMAGE_MISSING)
+    await engine.request("DELETE", f"images/{name}", params=params, operation=operation)
 
 
 async def distribution(

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -173,6 +174,11 @@ async def _make_result(
         evidence = f"{evidence}; the registry has a client certificate that Docker may not use"
     if code is FaultCode.ENGINE_UNREACHABLE:
         return _make_warning(code, f"not asked: {evidence}")
+    if code is FaultCode.TLS_NOT_OFFERED and login.tls.plain_http and await _is_podman(tools):
+        text = (
+            "not asked: Podman logs in over TLS only; its registries.conf has to allow plain HTTP"
+        )
+        return StageResult(stage=Stage.ENGINE, outcome=Outcome.SKIPPED, evidence=text)
     if code is FaultCode.BLOCKED_BY_PROXY and isinstance(error, EngineError):
         # The registry has just answered from here; so this is a proxy before Docker's socket.
         text = "not asked: a proxy before Docker's socket refuses the call POST /auth"
@@ -184,6 +190,12 @@ async def _make_result(
         evidence=evidence,
         remedy=tools.engine_certificates.advise(FAULTS[code].remedy, code, registry, login),
     )
+
+
+async def _is_podman(tools: Tools) -> bool:
+    with suppress(EngineError):
+        return (await tools.engine.info()).is_podman
+    return False
 
 
 async def _answers(tools: Tools) -> bool:

@@ -169,6 +169,39 @@ TOKEN = '"http://10.77.58.1:1/token?account=alice&scope=repository%3Aa%3Apull&se
             ),
             "image_not_found",
         ),
+        (
+            "podman",
+            "build",
+            'building at STEP "RUNN ": Build error: Unknown instruction: "RUNN" &imagebuilder.Step',
+            "dockerfile_invalid",
+        ),
+        (
+            "podman",
+            "build",
+            'no contents in "/var/tmp/libpod_builder2175428837/build/Dockerfile"\n',
+            "dockerfile_invalid",
+        ),
+        (
+            "podman",
+            "build",
+            "determining starting point for build: no FROM statement found\n",
+            "dockerfile_invalid",
+        ),
+        (
+            "podman",
+            "build",
+            "stat /var/tmp/libpod_builder4126320223/build/none: no such file or directory\n",
+            "dockerfile_invalid",
+        ),
+        (
+            "podman",
+            "build",
+            (
+                'building at STEP "COPY none /": checking on sources under "/var/tmp/build": '
+                'copier: stat: "/none": no such file or directory\n'
+            ),
+            "build_failed",
+        ),
     ],
 )
 def test_a_recorded_message_has_its_code(source: Source, verb: str, text: str, code: str) -> None:

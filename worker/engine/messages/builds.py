@@ -21,6 +21,31 @@ BUILD_RULES = (
         "build",
     ),
     MessageRule(
+        r'^building at STEP "RUN .*ssh required but no ssh',
+        FaultCode.BUILD_UNSUPPORTED,
+        'building at STEP "RUN --mount=type=ssh,required=true true": resolving mountpoints for '
+        'container "3d0f7fcd9f2e": ssh required but no ssh with id default found',
+        "podman",
+        "build",
+    ),
+    MessageRule(
+        r'^building at STEP "RUN .*secret required but no secret',
+        FaultCode.BUILD_SECRET_MISSING,
+        'building at STEP "RUN --mount=type=secret,id=npmrc,required=true true": resolving '
+        'mountpoints for container "98cfbfb84ad5": secret required but no secret with id "npmrc" '
+        "found",
+        "podman",
+        "build",
+    ),
+    MessageRule(
+        r"(?i)^building at STEP \".*: Unknown instruction: |^The target \S+ was not found in"
+        r"|no FROM statement found|^no contents in |^stat /\S+: no such file or directory\s*$",
+        FaultCode.DOCKERFILE_INVALID,
+        'The target "none" was not found in the provided Dockerfile',
+        "podman",
+        "build",
+    ),
+    MessageRule(
         r"COPY failed|ADD failed|failed to compute cache key|failed to calculate checksum",
         FaultCode.BUILD_FAILED,
         "COPY failed: file not found in build context or excluded by .dockerignore: stat nope: "

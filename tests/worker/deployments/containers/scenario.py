@@ -18,6 +18,7 @@ from shared.jobs.commands import ApplicationControl, ApplicationLogs, ContainerR
 from shared.jobs.containers import HealthProbe, PublishedPort
 from shared.jobs.results import ContainerResult, ControlResult, LogsResult
 from shared.reference import Reference
+from tests.engines import is_engine
 from tests.waiting import wait_until
 from tests.worker.engine.contexts import PROGRAMS
 from tests.worker.engine.parts import IDLE, RegistryFixture
@@ -67,7 +68,10 @@ class ContainerScenario:
             command=["/bin/sh", "-c", script, version],
         )
         pushed = await images.push(self.engine, target, None, ignore, IDLE)
-        return str(Reference(target.registry, target.repository, digest=pushed.digest))
+        reference = Reference(target.registry, target.repository, digest=pushed.digest)
+        if is_engine("podman"):  # it knows an image by that digest only after a pull
+            await images.pull(self.engine, reference, None, ignore, IDLE)
+        return str(reference)
 
     async def web_image(self, version: str) -> str:
         return await self.image(version, SERVE)
