@@ -40,7 +40,7 @@ def test_every_file_that_the_readme_links_to_exists() -> None:
 
 def test_the_table_of_roles_is_the_one_of_the_procedures() -> None:
     section = read_pages()["security"].text.split("## Who may do what")[1].split("\n## ")[0]
-    columns: tuple[Role | None, ...] = ("member", "admin", None)
+    columns: tuple[Role | None, ...] = ("viewer", "member", "admin", None)
     documented = {
         f"{router.strip(' `')}.{name}": role
         for line in section.splitlines()

@@ -9,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.applications.loading import load_limited_applications
 from api.applications.repositories import sources_of
 from api.procedure.context import Caller, Context
-from shared.errors import ForbiddenError, NotFoundError, UnmetConditionError
+from shared.errors import ForbiddenError, InvalidInputError, NotFoundError, UnmetConditionError
 from shared.models import ApiKey, Application, Server
 from shared.reference import Reference
 from shared.servers.host_paths import is_within
@@ -96,8 +96,19 @@ def _host_paths(server: Server) -> list[str] | None:
 
 
 async def require_keys(session: AsyncSession, context: Context, ids: Sequence[str]) -> None:
-    """Raises `NotFoundError` unless all of these are API keys of the organization."""
+    """Check that all of these are keys of the organization, and that their roles may build.
+
+    Raises:
+        NotFoundError: no such key.
+        InvalidInputError: a viewer's key.
+    """
     ours = ApiKey.organization_id == context.organization_id
-    query = select(ApiKey.api_key_id).where(ours, col(ApiKey.api_key_id).in_(ids))
-    if set(ids) - set((await session.exec(query)).all()):
+    found = (await session.exec(select(ApiKey).where(ours, col(ApiKey.api_key_id).in_(ids)))).all()
+    if set(ids) - {key.api_key_id for key in found}:
         raise NotFoundError("API key not found")
+    for key in found:
+        if key.role == "viewer":
+            raise InvalidInputError(
+                f"the API key {key.name} is a viewer's, so it cannot be in allowedKeys",
+                remedy="Create a key whose role is member, and name that one.",
+            )

@@ -182,7 +182,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=128)]
 Username = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=400)]
 Password = Annotated[SecretStr, Field(min_length=1), AfterValidator(_require_short)]
 RegistryType = Literal["cloud", "selfHosted"]
-RoleName = Literal["admin", "member"]
+RoleName = Literal["admin", "member", "viewer"]
 Moment = Annotated[
     AwareDatetime,
     PlainSerializer(show_moment, return_type=str, when_used="json"),

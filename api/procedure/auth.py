@@ -2,14 +2,14 @@
 
 import hashlib
 import secrets
-from typing import Literal
 
 import psycopg
 
 from api.limits.guess_limit import GuessLimit
-from api.procedure.context import Caller
+from api.procedure.context import Caller, Role
 from shared.database import Pool
 from shared.errors import ForbiddenError, UnauthenticatedError
+from shared.models.organization import ROLES
 
 HEADER = "x-api-key"
 KEY_PREFIX = "wharf_"
@@ -59,12 +59,14 @@ async def authenticate(pool: Pool, guesses: GuessLimit, address: str, key: str |
     return Caller(**row, proof=proof_of(key).hex())
 
 
-def require_role(caller: Caller, role: Literal["admin", "member"]) -> None:
-    """Raise `ForbiddenError` if the caller does not have this role."""
-    if role == "admin" and caller.role != "admin":
+def require_role(caller: Caller, role: Role) -> None:
+    """Raise `ForbiddenError` if the caller has neither this role nor one that may more."""
+    sufficient = ROLES[: ROLES.index(role) + 1]
+    if caller.role not in sufficient:
+        roles = " or ".join(sufficient)
         raise ForbiddenError(
-            "this request needs an API key whose role is admin",
-            remedy="Use a key whose role is admin.",
+            f"this request needs an API key whose role is {roles}, and this key's is {caller.role}",
+            remedy=f"Use a key whose role is {roles}.",
         )
 
 

@@ -28,7 +28,8 @@ from shared.models import Application
 from shared.networks import RegistryNetworks
 from shared.vault import PublicKey
 
-Role = Literal["admin", "member"]
+Role = Literal["admin", "member", "viewer"]
+"""Each role may all that the next one may."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ class Flat:
 class Procedure(Generic[AnyInput, AnyOutput]):
     """``role`` is the one that a caller needs at least, `None` for a public procedure.
 
+    By default a query needs a viewer, and a mutation a member, as a viewer changes nothing.
+
     ``waits``: it waits for a job, so a caller's disconnection has to be noticed. ``repeatable``:
     what it stores has the id `Context.job_id`, as a job has.
     """
@@ -38,9 +40,13 @@ class Procedure(Generic[AnyInput, AnyOutput]):
     input: type[AnyInput]
     output: type[AnyOutput]
     run: Callable[[Context, AnyInput], Awaitable[AnyOutput | Accepted]]
-    role: Role | None = "member"
+    role: Role | None = "viewer"
     waits: bool = False
     repeatable: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind == "mutation" and self.role == "viewer":
+            object.__setattr__(self, "role", "member")
 
     @property
     def method(self) -> Literal["GET", "POST"]:

@@ -8,6 +8,8 @@ from sqlmodel import Field, SQLModel
 
 from shared.models.columns import Moment, document, moment, one_of
 
+ROLES = ("admin", "member", "viewer")
+
 
 class Organization(SQLModel, table=True):
     """The owner of registries, servers and applications.
@@ -28,11 +30,12 @@ class Organization(SQLModel, table=True):
 class ApiKey(SQLModel, table=True):
     """An API key, shown once; ``start`` are its first characters for display.
 
-    ``key_hash`` is the SHA-256 of the key's proof, which is its SHA-256.
+    ``key_hash`` is the SHA-256 of the key's proof, which is its SHA-256. A ``viewer`` reads only, a
+    ``member`` also submits work, an ``admin`` also changes what is stored.
     """
 
     __tablename__ = "api_key"
-    __table_args__ = (one_of("role", ("admin", "member")),)
+    __table_args__ = (one_of("role", ROLES),)
 
     api_key_id: str = Field(primary_key=True)
     organization_id: str = Field(foreign_key="organization.organization_id", index=True)

@@ -1,6 +1,7 @@
 """Attacks of somebody who has the API's database URL, and no key that the API was ever shown."""
 
 import hashlib
+from contextlib import AbstractContextManager, nullcontext
 
 import psycopg
 import pytest
@@ -8,7 +9,7 @@ from psycopg import errors
 
 from shared.database import Connection
 from shared.ids import make_id
-from shared.jobs.commands import ImagePull, RegistryTest
+from shared.jobs.commands import ApplicationLogs, ImagePull, RegistryTest
 from shared.jobs.store.submit import Submission, submit
 from shared.vault import PrivateKey
 from tests.world import EnrolledServer, World, speak_for
@@ -185,9 +186,12 @@ async def read_all(world: World) -> dict[str, object]:
     }
 
 
-async def test_the_database_url_alone_changes_nothing_that_a_key_would(
-    world: World, thief: Connection
+@pytest.mark.parametrize("shown", [None, "viewer"])
+async def test_without_the_key_of_a_member_nothing_is_changed(
+    world: World, thief: Connection, shown: str | None
 ) -> None:
+    if shown is not None:
+        await speak_for(thief, await world.add_key(shown))
     before, allowed = await read_all(world), []
 
     for attack in ATTACKS:
@@ -239,6 +243,31 @@ async def test_a_job_without_a_key_is_not_stored(
 
     with pytest.raises(errors.InsufficientPrivilege):
         await submit(thief, Submission(world.organization_id, server.server_id, wanted))
+
+
+@pytest.mark.parametrize(
+    ("command", "allowed"),
+    [
+        (ImagePull(reference="registry.example/a:1"), pytest.raises(errors.InsufficientPrivilege)),
+        (ApplicationLogs(application_id="app", name="web", tail=1), nullcontext()),
+    ],
+)
+async def test_the_only_job_of_a_viewer_reads_the_log_of_a_container(
+    world: World,
+    server: EnrolledServer,
+    thief: Connection,
+    command: ImagePull | ApplicationLogs,
+    allowed: AbstractContextManager[object],
+) -> None:
+    key = await world.add_key("viewer")
+    proof = hashlib.sha256(key.encode()).hexdigest()
+    [viewer] = await world.rows("SELECT api_key_id FROM api_key WHERE role = 'viewer'")
+    wanted = Submission(
+        world.organization_id, server.server_id, command, requested_by=viewer["api_key_id"]
+    )
+
+    with allowed:
+        await submit(thief, wanted, proof=proof)
 
 
 async def test_a_key_asks_in_no_other_name(
@@ -295,11 +324,11 @@ async def test_a_proof_ends_with_its_transaction(
         await submit(thief, Submission(world.organization_id, server.server_id, wanted))
 
 
-@pytest.mark.parametrize("role", ["member", "expired", "foreign"])
+@pytest.mark.parametrize("role", ["member", "viewer", "expired", "foreign"])
 async def test_a_key_that_may_not_makes_no_other_key(
     world: World, thief: Connection, role: str
 ) -> None:
-    key = await world.add_key("member" if role == "member" else "admin")
+    key = await world.add_key(role if role in {"member", "viewer"} else "admin")
     if role == "expired":
         await world.owner.execute("UPDATE api_key SET expires_at = now()")
     if role == "foreign":

@@ -31,7 +31,7 @@ REFUSALS = {
         "with `docker image prune -a`, which also removes builds that were not pushed."
     ),
     "forbidden": (
-        "Use a key whose role is `admin`, or let an administrator add this key to "
+        "Use a key with the role that the message names, or let an administrator add this key to "
         "`allowedKeys` of the application."
     ),
     "idempotency_mismatch": "Use another `Idempotency-Key` for another request.",

@@ -95,7 +95,8 @@ PARAMETERS = {
 
 ROLES = {
     "admin": "Needs an API key with the role `admin`.",
-    "member": "Needs an API key of any role.",
+    "member": "Needs an API key with the role `member` or `admin`.",
+    "viewer": "Needs an API key of any role.",
     None: "Needs no API key.",
 }
 

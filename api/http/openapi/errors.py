@@ -62,7 +62,7 @@ ERRORS: dict[int, tuple[str, str, *tuple[WharfError, ...]]] = {
         "Forbidden",
         "The role or the permissions of the API key do not allow this.",
         ForbiddenError(
-            "this request needs an API key whose role is admin",
+            "this request needs an API key whose role is admin, and this key's is member",
             remedy="Use a key whose role is admin.",
         ),
     ),

@@ -15,7 +15,8 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
 $$;
 
 -- require_caller(role, column …): refuse the API a change of a row without a key of the row's organization that has
--- this role; a change of these columns alone needs none. An audit row names the key of its proof.
+-- this role; a change of these columns alone needs none. An audit row names the key of its proof. A viewer's key
+-- changes nothing, but what it has read may be recorded.
 CREATE OR REPLACE FUNCTION public.require_caller() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -39,6 +40,7 @@ BEGIN
      OR who.organization_id <> coalesce(changed->>'organization_id', (
        SELECT s.organization_id FROM public.server s WHERE s.server_id = changed->>'server_id'))
      OR (TG_ARGV[0] = 'admin' AND who.role <> 'admin')
+     OR (who.role = 'viewer' AND TG_TABLE_NAME <> 'audit_event')
      OR (TG_TABLE_NAME = 'audit_event' AND changed->>'api_key_id' IS DISTINCT FROM who.id) THEN
     RAISE EXCEPTION '% of %: needs a key that may', lower(TG_OP), TG_TABLE_NAME
       USING ERRCODE = 'insufficient_privilege';
@@ -52,7 +54,8 @@ BEGIN
   RETURN NEW;
 END $$;
 
--- Refuse the API a job, a build or a deployment without a key of its organization, and in another one's name.
+-- Refuse the API a job, a build or a deployment without a key of its organization, and in another one's name. The only
+-- job of a viewer's key reads the log of a container.
 CREATE OR REPLACE FUNCTION public.require_requester() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -62,7 +65,8 @@ BEGIN
     RETURN NEW;
   END IF;
   SELECT * INTO who FROM public.caller();
-  IF who.organization_id IS DISTINCT FROM NEW.organization_id OR NEW.requested_by <> who.id THEN
+  IF who.organization_id IS DISTINCT FROM NEW.organization_id OR NEW.requested_by <> who.id
+     OR who.role = 'viewer' AND to_jsonb(NEW)->>'kind' IS DISTINCT FROM 'application.logs' THEN
     RAISE EXCEPTION '%: needs the key of who asks for it', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
   END IF;
   RETURN NEW;
@@ -75,7 +79,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF current_user = 'wharf_api' AND NEW.last_version <> OLD.last_version
      AND (NEW.last_version <> OLD.last_version + 1
-          OR NOT EXISTS (SELECT FROM public.caller() c WHERE c.organization_id = NEW.organization_id)) THEN
+          OR NOT EXISTS (SELECT FROM public.caller() c
+                          WHERE c.organization_id = NEW.organization_id AND c.role <> 'viewer')) THEN
     RAISE EXCEPTION 'application: not its next version' USING ERRCODE = 'insufficient_privilege';
   END IF;
   RETURN NEW;
