@@ -6,27 +6,13 @@ import httpx2
 
 from tests.api.asking import create_application, create_registry
 from tests.api.fleet import TestServer
-
-REFUSED = {
-    "code": "auth_bad_credentials",
-    "message": "cannot log in to ghcr.io",
-    "retryable": False,
-}
+from tests.api.registries.refusals import pull, refuse_twice
 
 
 async def read(client: httpx2.AsyncClient, registry_id: str) -> dict[str, Any]:
     answer = await client.get("/api/registry.one", params={"registryId": registry_id})
     found: dict[str, Any] = answer.json()
     return found
-
-
-async def pull(client: httpx2.AsyncClient, registry_id: str, tag: int) -> None:
-    answer = await client.post(
-        "/api/image.pull",
-        json={"image": f"ghcr.io/acme/app:{tag}", "registryId": registry_id},
-        headers={"Prefer": "respond-async"},
-    )
-    assert answer.is_success, answer.text
 
 
 async def test_a_login_that_was_never_used_is_untested(client: httpx2.AsyncClient) -> None:
@@ -60,9 +46,7 @@ async def test_a_refused_login_shows_who_was_refused(
     client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     registry_id = (await create_registry(client))["registryId"]
-    for tag in (1, 2):
-        await pull(client, registry_id, tag)
-        await server.fail_next(REFUSED)
+    await refuse_twice(client, server, registry_id)
 
     [listed] = (await client.get("/api/registry.all")).json()
 

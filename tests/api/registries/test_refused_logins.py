@@ -7,23 +7,7 @@ import httpx2
 
 from tests.api.asking import create_registry
 from tests.api.fleet import TestServer
-
-REFUSED = {
-    "code": "auth_bad_credentials",
-    "message": "cannot log in to ghcr.io",
-    "retryable": False,
-    "stage": "auth",
-}
-
-
-async def pull(client: httpx2.AsyncClient, registry_id: str, tag: int) -> str:
-    answer = await client.post(
-        "/api/image.pull",
-        json={"image": f"ghcr.io/acme/app:{tag}", "registryId": registry_id},
-        headers={"Prefer": "respond-async"},
-    )
-    assert answer.is_success, answer.text
-    return str(answer.json()["jobId"])
+from tests.api.registries.refusals import REFUSED, pull, refuse_twice
 
 
 async def waiting(client: httpx2.AsyncClient, job_id: str) -> Any:
@@ -55,9 +39,7 @@ async def test_a_test_that_succeeds_lets_them_go_on(
     client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     registry_id = (await create_registry(client))["registryId"]
-    for tag in (1, 2):
-        await pull(client, registry_id, tag)
-        await server.fail_next(REFUSED)
+    await refuse_twice(client, server, registry_id)
     job_id = await pull(client, registry_id, 3)
 
     tested = asyncio.create_task(
@@ -74,9 +56,7 @@ async def test_a_new_password_lets_them_go_on(
     client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     registry_id = (await create_registry(client))["registryId"]
-    for tag in (1, 2):
-        await pull(client, registry_id, tag)
-        await server.fail_next(REFUSED)
+    await refuse_twice(client, server, registry_id)
     job_id = await pull(client, registry_id, 3)
 
     changed = {"registryId": registry_id, "password": "another"}

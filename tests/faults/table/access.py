@@ -5,6 +5,7 @@ from aiohttp import web
 from shared.faults import FaultCode as Code
 from tests.faults.fault import Fault, Stage, everywhere, reading, writing
 from tests.faults.responses import page, refuses
+from tests.faults.server import Respond
 from tests.faults.verdicts import Operation
 
 EXPIRED = "Your authorization token has expired. Reauthenticate and try again."
@@ -21,6 +22,12 @@ async def _open_ping(request: web.Request) -> web.StreamResponse | None:
     return None
 
 
+def refuses_uploads(name: str, respond: Respond, *codes: Code) -> Fault:
+    """Return a fault that a push meets before it sends anything, and a test likewise."""
+    return Fault(name, writing(*codes, test=codes), Stage.UPLOAD_START, respond)
+
+
+NO_RIGHT = refuses(403, "DENIED", "requested access to the resource is denied")
 UNASKED = (Code.AUTH_NOT_CHECKED, Code.AUTH_MISSING)
 
 ACCESS = (
@@ -51,7 +58,7 @@ ACCESS = (
         "no right to pull: 403 DENIED",
         reading(Code.PULL_DENIED),
         Stage.MANIFEST,
-        refuses(403, "DENIED", "requested access to the resource is denied"),
+        NO_RIGHT,
     ),
     Fault(
         "no right to pull: 401 (Quay)",
@@ -59,63 +66,56 @@ ACCESS = (
         Stage.MANIFEST,
         refuses(401, "UNAUTHORIZED", "access to the requested resource is not authorized"),
     ),
-    Fault(
+    refuses_uploads(
         "no right to push: 403 DENIED",
-        writing(Code.PUSH_DENIED, test=(Code.PUSH_DENIED,)),
-        Stage.UPLOAD_START,
-        refuses(403, "DENIED", "requested access to the resource is denied"),
+        NO_RIGHT,
+        Code.PUSH_DENIED,
     ),
-    Fault(
+    refuses_uploads(
         "no right to push: 401",
-        writing(Code.PUSH_DENIED, test=(Code.PUSH_DENIED,)),
-        Stage.UPLOAD_START,
         refuses(401, "UNAUTHORIZED", "authentication required"),
+        Code.PUSH_DENIED,
     ),
     Fault(
         "no right to write the tag",
         writing(Code.PUSH_DENIED),
         Stage.MANIFEST_PUT,
-        refuses(403, "DENIED", "requested access to the resource is denied"),
+        NO_RIGHT,
     ),
-    Fault(
+    refuses_uploads(
         "the repository does not exist",
-        writing(Code.REPO_MISSING, test=(Code.REPO_MISSING,)),
-        Stage.UPLOAD_START,
         refuses(404, "NAME_UNKNOWN", "The repository does not exist in the registry"),
+        Code.REPO_MISSING,
     ),
-    Fault(
+    refuses_uploads(
         "a page with 404 at the upload (Artifact Registry)",
-        writing(Code.REPO_MISSING, test=(Code.REPO_MISSING,)),
-        Stage.UPLOAD_START,
         page(404, "Error 404 (Not Found)"),
+        Code.REPO_MISSING,
     ),
-    Fault(
+    refuses_uploads(
         "no right to push: a permission of AWS is missing (ECR)",
-        writing(Code.PUSH_DENIED, test=(Code.PUSH_DENIED,)),
-        Stage.UPLOAD_START,
         refuses(
             403,
             "DENIED",
             "User: arn:aws:iam::123456789012:user/ci is not authorized to perform: "
             "ecr:InitiateLayerUpload on resource: arn:aws:ecr:eu-central-1:123456789012:repository",
         ),
+        Code.PUSH_DENIED,
     ),
-    Fault(
+    refuses_uploads(
         "no right to push: write_package (GitHub)",
-        writing(Code.PUSH_DENIED, test=(Code.PUSH_DENIED,)),
-        Stage.UPLOAD_START,
         refuses(403, "DENIED", "permission_denied: write_package"),
+        Code.PUSH_DENIED,
     ),
-    Fault(
+    refuses_uploads(
         "the repository of gcr.io is missing (Google)",
-        writing(Code.REPO_MISSING, test=(Code.REPO_MISSING,)),
-        Stage.UPLOAD_START,
         refuses(
             403,
             "DENIED",
             "gcr.io repo does not exist. Creating on push requires the "
             "artifactregistry.repositories.createOnPush permission",
         ),
+        Code.REPO_MISSING,
     ),
     Fault(
         "the client's address is not allowed (Azure)",
@@ -133,11 +133,11 @@ ACCESS = (
         Stage.MANIFEST,
         refuses(404, "NOT_FOUND", "not found"),
     ),
-    Fault(
+    refuses_uploads(
         "the project does not exist: 401 with a right login (Harbor)",
-        writing(Code.REPO_MISSING, Code.PUSH_DENIED, test=(Code.REPO_MISSING, Code.PUSH_DENIED)),
-        Stage.UPLOAD_START,
         refuses(401, "UNAUTHORIZED", "project write not found"),
+        Code.REPO_MISSING,
+        Code.PUSH_DENIED,
     ),
     Fault(
         "429 with a date at the manifest",
@@ -152,22 +152,20 @@ ACCESS = (
     ),
     Fault(
         "the storage is full: 507",
-        writing(Code.REGISTRY_ERROR, Code.QUOTA_EXCEEDED),
+        writing(Code.QUOTA_EXCEEDED, Code.REGISTRY_ERROR),
         Stage.UPLOAD_END,
         refuses(507, "UNKNOWN", "insufficient storage"),
         within_seconds=120.0,
     ),
-    Fault(
+    refuses_uploads(
         "read-only",
-        writing(Code.REGISTRY_READ_ONLY, test=(Code.REGISTRY_READ_ONLY,)),
-        Stage.UPLOAD_START,
         refuses(405, "UNSUPPORTED", "The operation is unsupported."),
+        Code.REGISTRY_READ_ONLY,
     ),
-    Fault(
+    refuses_uploads(
         "quota at the start of the upload",
-        writing(Code.QUOTA_EXCEEDED, test=(Code.QUOTA_EXCEEDED,)),
-        Stage.UPLOAD_START,
         refuses(403, "DENIED", HARBOR_QUOTA),
+        Code.QUOTA_EXCEEDED,
     ),
     Fault(
         "quota at the manifest (Harbor)",

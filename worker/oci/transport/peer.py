@@ -119,13 +119,7 @@ async def answers_http(endpoint_host: str, address: str, port: int, deadline: ti
     """Return whether a server answers a request of plain HTTP, which carries no login."""
     request = f"GET /v2/ HTTP/1.1\r\nHost: {endpoint_host}\r\nConnection: close\r\n\r\n"
     try:
-        async with asyncio.timeout(deadline.total_seconds()):
-            reader, writer = await asyncio.open_connection(address, port)
-            try:
-                writer.write(request.encode())
-                first = await reader.read(FIRST_BYTES)
-            finally:
-                writer.transport.abort()
+        first = await _read_first(address, port, request.encode(), deadline)
     except (OSError, TimeoutError):
         return False
     return first.lower().startswith(b"http/")
@@ -143,16 +137,21 @@ async def speaks_http(hostname: str, address: str, port: int, deadline: timedelt
     with contextlib.suppress(ssl.SSLWantReadError):
         handshake.do_handshake()
     try:
-        async with asyncio.timeout(deadline.total_seconds()):
-            reader, writer = await asyncio.open_connection(address, port)
-            try:
-                writer.write(outgoing.read())
-                first = await reader.read(FIRST_BYTES)
-            finally:
-                writer.transport.abort()
+        first = await _read_first(address, port, outgoing.read(), deadline)
     except (OSError, TimeoutError):
         return True
     return not first or first.lower().startswith(HTTP_STARTS)
+
+
+async def _read_first(address: str, port: int, request: bytes, deadline: timedelta) -> bytes:
+    """Send a request, and return the first bytes of the answer; they may be fewer."""
+    async with asyncio.timeout(deadline.total_seconds()):
+        reader, writer = await asyncio.open_connection(address, port)
+        try:
+            writer.write(request)
+            return await reader.read(FIRST_BYTES)
+        finally:
+            writer.transport.abort()
 
 
 def _with_certificate(fault: RegistryError, peer: Peer) -> RegistryError:
