@@ -7,15 +7,11 @@ only ``<service-account-json>`` is filled in, as its user does.
 
 import asyncio
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -23,168 +19,32 @@ from aiohttp import web
 
 from tests.api.test_seed import CREATED
 from tests.fakes import ecr as aws
-from tests.fakes.certificates import Authority
 from tests.fakes.providers import acr as acr_fake
-from tests.fakes.providers.acr import Acr
-from tests.fakes.providers.cloud import Cloud, Serve, names, open_clouds
-from tests.fakes.providers.ecr import EcrRegistry
-from tests.fakes.providers.ghcr import Ghcr
-from tests.fakes.providers.google import Google
-from tests.fakes.providers.hub import Hub, Limit
+from tests.fakes.providers.hub import Limit
 from tests.journeys.canary import files, leaks, record_traffic, spellings, tables
-from tests.journeys.jobs import Jobs
-from tests.serving import open_loop, serving
+from tests.journeys.registries.world import LIFE, World, open_world
 from tests.worker.engine.parts import require_real_parts
 from tests.worker.local.conditions import wait_until
 from tests.worker.oci.sample_images import RepositoryFixture
 from tests.worker.oci.sample_images import make_image as oci_image
-from worker.local.engines import LocalEngine
 from worker.local.images import make_image
-from worker.local.namespaces import Namespace
-from worker.local.registry import LocalRegistry
-from worker.local.stack import LocalServer, Stack
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.real_parts]
 
 KEYS = {"kind": "ecr", "accessKeyId": aws.KEY_ID, "secretAccessKey": aws.SECRET}
-LIFE = timedelta(seconds=8)
 TRANSFER = float(os.environ.get("TRANSFER_SECONDS", "15"))
 """The time of the long transfers. The issue's is 60 s: set it to see that."""
 
 BLOB_SECONDS = 5.0
-SELF_HOSTED = "registry.example.com"
 BUSYBOX = Path("/bin/busybox")
-ROOM = 'mount --bind "$1" /etc/hosts && export SSL_CERT_FILE="$2" && shift 2 && exec "$@"'
 SEEDS = {body["registryName"]: body for body in CREATED}
-
-
-@dataclass
-class Account(Cloud):
-    """An account of AWS, with a registry that delays the next ``slow`` blobs for an Engine."""
-
-    services: aws.Aws = field(default_factory=aws.Aws)
-    slow: int = 0
-
-    def hosts(self) -> Mapping[str, Serve]:
-        return {aws.API: self.services.api, aws.STS: self.services.sts, aws.HOST: self._serve}
-
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
-        self.services.session = self.session
-        is_engine = request.headers.get("User-Agent", "").startswith("docker/")
-        if self.slow and is_engine and request.method == "GET" and "/blobs/" in request.path:
-            self.slow -= 1
-            await asyncio.sleep(LIFE.total_seconds() + 1)
-        return await self.services.distribution(request)
-
-
-@dataclass(frozen=True)
-class World:
-    """The providers, and one server that knows them by their names."""
-
-    stack: Stack
-    server: LocalServer
-    engine: LocalEngine
-    google: Google
-    account: Account
-    acr: Acr
-    hub: Hub
-    room: tuple[str, ...]
-
-    def create(self, body: dict[str, str]) -> dict[str, Any]:
-        """Create a registry of the seed; Google's with the key of its service account."""
-        if body["username"] == "_json_key":
-            body = {**body, "password": self.google.account.text}
-        created: dict[str, Any] = self.stack.call("registry.create", body)
-        return created
-
-    @property
-    def clouds(self) -> tuple[Cloud, ...]:
-        return (self.account, self.google, self.acr, self.hub)
-
-    def shorten_tokens(self, life: timedelta) -> None:
-        """Let each provider issue tokens with this life from now on."""
-        self.account.services.life = life
-        for tokens in (
-            *(self.google.access, self.google.pulls, self.acr.refreshes, self.acr.access),
-            self.hub.access,
-        ):
-            tokens.life = life
-
-    def fail_tokens(self, failure: Callable[[], web.Response] | None) -> None:
-        """Let every server that issues tokens answer this; ``None`` repairs them."""
-        self.account.services.failure = failure
-        for cloud in self.clouds:
-            cloud.failure = failure
-
-    @property
-    def jobs(self) -> Jobs:
-        return Jobs(self.stack)
-
-    def docker(self, *words: str) -> str:
-        done = subprocess.run(
-            ["docker", *words],
-            env={**os.environ, "DOCKER_HOST": self.engine.docker_host},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     require_real_parts()
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(TemporaryDirectory(prefix="wharf-")))
-        authority = Authority(directory)
-        namespace = Namespace.create("providers")
-        stack.callback(namespace.remove)
-        listen = namespace.our_address
-        behind = LocalRegistry.start(directory / "behind")
-        stack.callback(behind.stop)
-        own = LocalRegistry.start(
-            directory / "own",
-            address=listen,
-            port=5000,
-            users={"admin": "registry-password"},
-            certificate=authority.files("own", SELF_HOSTED),
-        )
-        stack.callback(own.stop)
-        google = Google(behind.host)
-        account = Account(behind.host, services=aws.Aws(registry=behind.host))
-        acr, hub = Acr(behind.host), Hub(behind.host)
-        clouds = (google, account, acr, hub, Ghcr(behind.host))
-        ecr = EcrRegistry(behind.host)
-        loop = stack.enter_context(open_loop())
-        served = open_clouds(*clouds, ecr, authority=authority, listen=listen)
-        stack.enter_context(serving(loop, served))
-        table = {**names(*clouds, ecr), SELF_HOSTED: (listen,)}
-        hosts = directory / "hosts"
-        lines = [f"{address}\t{host}\n" for host, (address,) in table.items()]
-        hosts.write_text(Path("/etc/hosts").read_text() + "".join(lines))
-        files_of_room = (str(hosts), str(authority.file))
-        room = ("unshare", "--mount", "--", "sh", "-c", ROOM, "room", *files_of_room)
-        engine = _start_engine(stack, directory / "engine", namespace, hosts, authority.file)
-        plane = Stack.start(directory / "wharf", address=listen, durable=False)
-        stack.callback(plane.stop)
-        plane.start_control(wrapper=room)
-        server = plane.add_server(
-            "providers", engine.docker_host, wrapper=(*namespace.wrapper, *room)
-        )
-        yield World(plane, server, engine, google, account, acr, hub, room)
-
-
-def _start_engine(
-    stack: ExitStack, directory: Path, namespace: Namespace, hosts: Path, authority: Path
-) -> LocalEngine:
-    """Start an Engine that trusts the CA as its system's own, and reads this file of hosts."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("SSL_CERT_FILE", str(authority))
-        engine = LocalEngine.start(directory, namespace=namespace)
-    stack.callback(engine.stop)
-    enter = ("nsenter", "--mount", "--target", str(engine.dockerd), "--")
-    subprocess.run([*enter, "mount", "--bind", str(hosts), "/etc/hosts"], check=True)
-    return engine
+    with open_world() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -313,6 +173,43 @@ def test_a_key_of_aws_gives_logins_to_an_engine_and_is_found_nowhere_on_the_serv
         ("memory of the worker", _memory(_worker_pid(world))),
     ]
     assert leaks(places, spellings(aws.SECRET, aws.KEY_ID)) == []
+
+
+def test_a_first_push_creates_the_repository_of_ecr_if_the_credential_says_so(
+    world: World,
+) -> None:
+    """Without ``createRepository`` the same push fails, says so, and creates nothing."""
+    services = world.account.services
+    services.repositories = set()
+    creating = _create_aws_registry(world, "AWS creates", {**KEYS, "createRepository": True})
+    plain = _create_aws_registry(world, "AWS creates nothing", KEYS)
+    local = "journey-first:1"
+    make_image(world.engine.docker_host, local, files={"bin/busybox": BUSYBOX}, seed=78)
+    try:
+        refused = world.jobs.ended(world.jobs.push(world.server.server_id, plain, local))
+        created_before = list(services.creations)
+        pushed = world.jobs.ended(world.jobs.push(world.server.server_id, creating, local))
+        again = world.jobs.ended(world.jobs.push(world.server.server_id, creating, local))
+    finally:
+        services.repositories = None
+
+    assert (refused["state"], refused["error"]["code"]) == ("failed", "repo_missing"), refused
+    assert "createRepository: true" in refused["error"]["remedy"]
+    assert created_before == []
+    assert pushed["state"] == "succeeded", pushed["error"]
+    assert services.creations == ["journey-first"]
+    assert again["state"] == "succeeded", again["error"]
+    assert again["result"]["digest"] == pushed["result"]["digest"]
+    world.docker("image", "rm", "--force", local, pushed["result"]["reference"])
+    pulled = world.jobs.ended(
+        world.jobs.pull(world.server.server_id, plain, pushed["result"]["reference"])
+    )
+    assert pulled["state"] == "succeeded", pulled["error"]
+
+
+def _create_aws_registry(world: World, name: str, credential: dict[str, Any]) -> str:
+    body = {"registryName": name, "registryUrl": aws.HOST, "credential": credential}
+    return str(world.stack.call("registry.create", body)["registryId"])
 
 
 def test_transfers_outlive_their_tokens_while_control_is_killed_and_token_servers_are_down(
