@@ -130,7 +130,8 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.CONN_REFUSED: Verdict(
         retryable=True,
-        remedy="Check the port, the firewall, and that the registry runs.",
+        remedy="Check the host and port in the message, the firewalls on the way to it, and that "
+        "the registry runs.",
         certain=False,
     ),
     FaultCode.CONN_TIMEOUT: Verdict(
@@ -203,8 +204,9 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.AUTH_MISSING: Verdict(
         retryable=False,
-        remedy="Store the registry with its login by registry.create, and give its registryId in "
-        "the request.",
+        remedy="If the image is public, check its name: a registry may ask for a login for what "
+        "does not exist. Otherwise store the registry with its login by registry.create, and give "
+        "its registryId in the request.",
         certain=False,
     ),
     FaultCode.AUTH_EXPIRED: Verdict(
@@ -223,7 +225,7 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.AUTH_NOT_CHECKED: Verdict(
         retryable=False,
-        remedy="Turn on authentication at the registry, or use it without a login.",
+        remedy="Turn on authentication at the registry, also at /v2/, or use it without a login.",
     ),
     FaultCode.CREDENTIAL_REFUSED: Verdict(
         retryable=False,
@@ -255,7 +257,10 @@ FAULTS: dict[FaultCode, Verdict] = {
         certain=False,
     ),
     FaultCode.IMAGE_NOT_FOUND: Verdict(
-        retryable=False, remedy="Check that the image exists, and its name and tag.", certain=False
+        retryable=False,
+        remedy="Check the image's name and tag. A registry may also hide an image from those who "
+        "may not read it.",
+        certain=False,
     ),
     FaultCode.IMAGE_INCOMPLETE: Verdict(
         retryable=False,
@@ -290,11 +295,14 @@ FAULTS: dict[FaultCode, Verdict] = {
         certain=False,
     ),
     FaultCode.RATE_LIMITED: Verdict(
-        retryable=True, remedy="Wait, pull with a login, or copy the image to your own registry."
+        retryable=True,
+        remedy="Wait. If pulls are limited, pull with a login, or copy the image to your own "
+        "registry.",
     ),
     FaultCode.REGISTRY_ERROR: Verdict(
         retryable=True,
-        remedy="Read the log of the registry.",
+        remedy=f"{NEXT_ATTEMPT} Otherwise read the log of the registry, or the status page of its "
+        "provider.",
         certain=False,
     ),
     FaultCode.REGISTRY_READ_ONLY: Verdict(
@@ -304,7 +312,8 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.QUOTA_EXCEEDED: Verdict(
         retryable=False,
-        remedy="Delete images of this project or account at the registry, or raise its quota.",
+        remedy="Delete images of this project or account at the registry, raise its quota, or give "
+        "the registry a larger disk.",
     ),
     FaultCode.LOCATION_MISMATCH: Verdict(
         retryable=False,
@@ -341,7 +350,9 @@ FAULTS: dict[FaultCode, Verdict] = {
         "is damaged at the registry: push it again.",
     ),
     FaultCode.ENGINE_UNREACHABLE: Verdict(
-        retryable=True, remedy="Check Docker on this server, and DOCKER_HOST."
+        retryable=True,
+        remedy="Check that Docker runs on this server and answers (docker version), and "
+        "DOCKER_HOST of the worker.",
     ),
     FaultCode.ENGINE_API_VERSION: Verdict(
         retryable=True, remedy=f"{NEXT_ATTEMPT} Otherwise restart the worker of this server."

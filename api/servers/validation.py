@@ -131,7 +131,7 @@ def _worker(server: Server) -> Check:
 def _engine(server: Server) -> Iterator[Check]:
     engine = server.engine or {}
     if not engine:
-        yield _check("engine", "no answer", "Check Docker on this server, and DOCKER_HOST.")
+        yield _check("engine", "no answer", FAULTS[FaultCode.ENGINE_UNREACHABLE].remedy)
         return
     fields = {name: _text(engine.get(name)) for name in ENGINE_FIELDS}
     version = str(fields["engine_version"])

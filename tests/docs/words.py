@@ -241,8 +241,11 @@ FAULTS_INTRODUCTION = """# Faults that were tried
 
 {made}
 
-`make faults` lets each operation meet each fault of a registry: test, pull, deploy, compose.pull,
-build, push, copy from and copy to. The right codes were written down before the run; the remedy is
+`make faults` lets each operation meet each fault of a registry or of the server's Docker Engine:
+test, pull, deploy, compose.pull, build, push, copy from and copy to. Faults are named by where they
+strike: *ping* is the first request to a registry (`/v2/`), *token* is a fault of the server that
+issues its tokens, and *no login* is a job without one. *Good* is a registry that is unusual and
+works. The right codes were written down before the run; the remedy is
 the general one of the first, where the registry's provider has no words of its own. *Right* is
 an answer with one of these codes, or a success where the fault does not matter. *Generic* names
 no cause, *misleading* a wrong one. *False ok* and *false alarm* are a success and a failure that

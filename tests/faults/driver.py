@@ -2,19 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
 
 import httpx2
+from aiohttp import BasicAuth
 from pydantic import SecretStr
 
 from shared.reference import parse_reference
 from tests.fakes.web import open_fake
-from tests.faults.fault import Fault, Tls
-from tests.faults.operations import FaultTools, Target, make_tools, run, serve_context
+from tests.faults.engines import open_struck_engine
+from tests.faults.fault import Contents, Fault, Tls
+from tests.faults.images import LARGE_BYTES, make_large_image
+from tests.faults.operations import FaultTools, Target, make_tools, remove, run, serve_context
 from tests.faults.scene import PASSWORD, USER, Scene, open_fault
 from tests.faults.server import open_front
 from tests.faults.verdicts import Judged, Operation, judge
+from tests.worker.oci.sample_images import RepositoryFixture
 from worker.engine import images
 from worker.engine.transport.connection import Engine
 from worker.jobs.tools import IDLE
@@ -33,13 +37,14 @@ def _ignore(_: TransferProgress) -> None:
 
 @dataclass
 class Driver:
-    """``good`` is the sound registry behind TLS."""
+    """``good`` is the sound registry behind TLS; within ``struck`` the Engine has its fault."""
 
     scene: Scene
     engine: Engine
     tools: FaultTools
     good: str
     report: Callable[[Judged], None] = lambda _: None
+    struck: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
 
     async def run(self, faults: Iterable[Fault], *, at_once: int = AT_ONCE) -> list[Judged]:
         """Run every operation of every fault; faults run side by side."""
@@ -54,6 +59,29 @@ class Driver:
 
     async def _run_fault(self, number: int, fault: Fault) -> list[Judged]:
         config, local = await self._make_images(number)
+        if not fault.needs_engine:
+            return await self._run_operations(number, fault, config, local)
+        if fault.contents:
+            await self._store_large_image(number, fault.contents)
+        scene = self.scene
+        directory = scene.directory / f"struck-{number}"
+        async with (
+            open_struck_engine(
+                directory, scene.authority, fault.strike, fault.disk_bytes
+            ) as struck,
+            Engine.open(struck.docker_host) as engine,
+        ):
+            scene = replace(scene, engine=struck.local)
+            scene.trust(self.good)
+            tools = make_tools(scene, engine, directory, self.tools.api_url or "")
+            await tools.connection_settings()  # as a worker, which has worked before
+            own = replace(self, scene=scene, engine=engine, tools=tools, struck=struck.struck)
+            await own._make_local_image(number)
+            return await own._run_operations(number, fault, config, local)
+
+    async def _run_operations(
+        self, number: int, fault: Fault, config: str, local: str
+    ) -> list[Judged]:
         async with open_fault(self.scene, fault, config) as host:
             target = Target(
                 host=host,
@@ -62,7 +90,7 @@ class Driver:
                 writing=f"write/app-{number}",
                 local=local,
                 source=f"{self.good}/source/app-{number}:1",
-                password=fault.password or PASSWORD,
+                password="" if fault.is_anonymous else fault.password or PASSWORD,
             )
             return [
                 await self._judge(fault, operation, target)
@@ -71,15 +99,18 @@ class Driver:
             ]
 
     async def _judge(self, fault: Fault, operation: Operation, target: Target) -> Judged:
-        answer = await run(
-            operation, target, self.tools, limit_seconds=2 * fault.within_seconds + 30
-        )
+        async with self.struck():
+            answer = await run(
+                operation, target, self.tools, limit_seconds=2 * fault.within_seconds + 30
+            )
+        await remove(target, self.tools)
         expected = fault.expected.get(operation, ())
         verdict = judge(
             expected,
             answer,
             within_seconds=fault.within_seconds,
             may_succeed=fault.may_succeed,
+            retryable=fault.retryable,
         )
         judged = Judged(fault.name, operation, expected, answer, verdict)
         self.report(judged)
@@ -101,14 +132,27 @@ class Driver:
             )
             await images.push(self.engine, parse_reference(name), login, _ignore, IDLE)
             await images.remove(self.engine, name, force=True)
+        await self._make_local_image(number)
+        return await self._config_of(f"read/app-{number}"), local
+
+    async def _make_local_image(self, number: int) -> None:
         await asyncio.to_thread(
             make_image,
             self.scene.engine.docker_host,
-            local,
+            f"local/app-{number}:1",
             layer_bytes=LAYER_BYTES,
             seed=30_000 + number,
         )
-        return await self._config_of(f"read/app-{number}"), local
+
+    async def _store_large_image(self, number: int, contents: Contents) -> None:
+        """Store an image that is larger than the Engine's disk in place of the one to read."""
+        registry = RepositoryFixture(
+            self.scene.registry.host,
+            f"read/app-{number}",
+            {"Authorization": BasicAuth(USER, PASSWORD).encode()},
+        )
+        image = await asyncio.to_thread(make_large_image, contents, LARGE_BYTES)
+        await registry.put("1", image)
 
     async def _config_of(self, repository: str) -> str:
         """Return the digest of an image's configuration; an Engine's id of it may be another."""

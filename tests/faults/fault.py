@@ -29,6 +29,26 @@ class Stage(StrEnum):
     ANY = "any"
 
 
+class Strike(StrEnum):
+    """A fault of the Engine itself; ``AMID`` is after the first line of a transfer's answer."""
+
+    AWAY = "not running"
+    HANGS = "hangs"
+    HANGS_AMID = "hangs amid a transfer"
+    KILLED = "killed amid a transfer"
+    CUTS = "cuts the answer to a transfer"
+    CUTS_BUILDS = "cuts the answer to a build"
+    ENDS = "ends the answer to a transfer"
+    REFUSES = "refuses transfers"
+
+
+class Contents(StrEnum):
+    """The bytes of a large layer: dense ones are large compressed, too."""
+
+    DENSE = "random bytes"
+    SPARSE = "zeros"
+
+
 READING_STAGES = frozenset({Stage.MANIFEST, Stage.CONFIG, Stage.LAYER})
 
 
@@ -39,6 +59,7 @@ class Tls(StrEnum):
     NONE = "none"
     EXPIRED = "expired"
     UNKNOWN_CA = "unknown CA"
+    CA_IN_CERTS_D = "a CA in certs.d alone"
     WRONG_NAME = "wrong name"
     COMMON_NAME_ONLY = "common name only"
     CLIENT_TLS12 = "client certificate, TLS 1.2"
@@ -63,7 +84,9 @@ class Fault:
     """One fault.
 
     ``respond`` answers in place of the registry at ``stage``; ``talk`` speaks no HTTP at all.
-    ``may_succeed``: some Engines get on with it, and then a success is right too.
+    ``may_succeed``: some Engines get on with it, and then a success is right too. ``strike`` and
+    ``disk_bytes`` are of an Engine of its own, ``contents`` is of a layer too large for its disk.
+    ``is_anonymous`` if the job has no login. ``retryable`` is the right verdict, if written down.
     """
 
     name: str
@@ -75,10 +98,20 @@ class Fault:
     tls: Tls = Tls.GOOD
     token: Token | None = None
     password: str | None = None
+    is_anonymous: bool = False
     port: str = "open"
+    strike: Strike | None = None
+    disk_bytes: int = 0
+    contents: Contents | None = None
+    retryable: bool | None = None
     may_succeed: bool = False
     within_seconds: float = 30.0
     operations: frozenset[Operation] = field(default_factory=lambda: frozenset(Operation))
+
+    @property
+    def needs_engine(self) -> bool:
+        """True if no other fault can use the same Engine."""
+        return self.strike is not None or self.disk_bytes > 0
 
 
 MANIFEST = re.compile(r"/v2/.+/manifests/")

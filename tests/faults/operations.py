@@ -70,7 +70,8 @@ class Target:
     """The images of one fault: ``host`` is the faulty server, ``good`` the sound registry.
 
     ``reading`` is the repository of the image ``1`` in both; ``writing`` does not exist yet.
-    ``local`` is an image on the Engine, ``source`` the same one at the sound registry.
+    ``local`` is an image on the Engine, ``source`` the same one at the sound registry. Without a
+    ``password`` there is no login for ``host``.
     """
 
     host: str
@@ -89,7 +90,12 @@ def grants(target: Target) -> Grants:
     return Grants(
         grants=tuple(
             Grant(
-                login=Login(host=host, username=USER, secret=SecretStr(password), tls=ALLOWED),
+                login=Login(
+                    host=host,
+                    username=USER if password else "",
+                    secret=SecretStr(password),
+                    tls=ALLOWED,
+                ),
                 repository="*",
                 rights=rights,
             )
@@ -119,7 +125,6 @@ async def run(
         return Answer(None, "stopped", retryable=False, seconds=time.monotonic() - begun)
     finally:
         await tools.clean_ups.finish()
-        await _remove(target, tools)
     return Answer(None, "", retryable=False, seconds=time.monotonic() - begun)
 
 
@@ -127,13 +132,15 @@ def _start(operation: Operation, target: Target, tools: Tools) -> Awaitable[Base
     given, attempt = grants(target), Attempt("job", 1)
     work: Awaitable[BaseModel]
     read = f"{target.host}/{target.reading}:1"
+    registry = "faulty" if target.password else None
     match operation:
         case Operation.TEST:
-            test = RegistryTest(host=target.host, username=USER, repository=target.reading)
+            username = given.grants[0].login.username
+            test = RegistryTest(host=target.host, username=username, repository=target.reading)
             login = given.grants[0].model_copy(update={"repository": target.reading})
             work = run_test(test, Grants(grants=(login,)), tools)
         case Operation.COMPOSE:
-            work = compose.pull(_compose_command(read), given, attempt, tools)
+            work = compose.pull(_compose_command(read, registry), given, attempt, tools)
         case Operation.BUILD:
             work = builds.build(_build_command(target, read), given, attempt, tools)
         case Operation.COPY_FROM | Operation.COPY_TO:
@@ -150,17 +157,17 @@ def _start(operation: Operation, target: Target, tools: Tools) -> Awaitable[Base
             work = copy.copy(command, given, attempt, tools)
         case Operation.PUSH:
             reference = f"{target.host}/{target.writing}:1"
-            push = ImagePush(source=target.local, reference=reference, registry_id="faulty")
+            push = ImagePush(source=target.local, reference=reference, registry_id=registry)
             work = pull_push_tag.push(push, given, attempt, tools)
         case _:
             preflight = operation is Operation.DEPLOY
-            pull = ImagePull(reference=read, registry_id="faulty", preflight=preflight)
+            pull = ImagePull(reference=read, registry_id=registry, preflight=preflight)
             work = pull_push_tag.pull(pull, given, attempt, tools)
     return work
 
 
-def _compose_command(read: str) -> ComposePull:
-    image = ComposeImage(services=("web",), reference=read, registry_id="faulty")
+def _compose_command(read: str, registry: str | None) -> ComposePull:
+    image = ComposeImage(services=("web",), reference=read, registry_id=registry)
     return ComposePull(compose=f"services:\n  web:\n    image: {read}\n", images=(image,))
 
 
@@ -196,7 +203,7 @@ async def serve_context(request: web.Request) -> web.StreamResponse:
     return web.Response(body=context_of(name.replace("!", "/")))
 
 
-async def _remove(target: Target, tools: Tools) -> None:
+async def remove(target: Target, tools: Tools) -> None:
     """Remove what the operation left on the Engine, so that the next one begins without it."""
     names = (
         f"{target.host}/{target.reading}:1",

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from tests.fakes.certificates import Authority
@@ -53,10 +54,11 @@ class Scene:
     def address(self) -> str:
         return self.namespace.our_address
 
-    def trust(self, host: str) -> None:
+    def trust(self, host: str, tls: Tls = Tls.GOOD) -> None:
         """Let the Engine and our client trust the CA for a host."""
-        self.engine.trust(host, self.authority.file.read_bytes())
-        self.authority.trust(self.certificates, host)
+        authority = self.stranger if tls is Tls.CA_IN_CERTS_D else self.authority
+        self.engine.trust(host, authority.file.read_bytes())
+        authority.trust(self.certificates, host)
 
     def context(self, tls: Tls) -> ssl.SSLContext | None:
         """Return the TLS context of a server; ``None`` for plain HTTP."""
@@ -76,6 +78,7 @@ class Scene:
         make: dict[Tls, Callable[[], ssl.SSLContext]] = {
             Tls.EXPIRED: lambda: good(self.address, ends_in=timedelta(days=-1)),
             Tls.UNKNOWN_CA: lambda: self.stranger.context(self.address),
+            Tls.CA_IN_CERTS_D: lambda: self.stranger.context(self.address),
             Tls.WRONG_NAME: lambda: good("other.example"),
             Tls.SELF_SIGNED: lambda: self_signed(self.directory, self.address),
             Tls.NO_INTERMEDIATE: lambda: self.authority.without_intermediate(self.address),
@@ -98,19 +101,19 @@ def open_scene(directory: Path) -> Iterator[Scene]:
             bcrypt_rounds=4,
         )
         try:
-            (directory / "engine").mkdir()
+            for name in ("engine", "ca", "stranger", "certs.d"):
+                (directory / name).mkdir()
             (directory / "engine" / "daemon.json").write_text(json.dumps(ENGINE))
-            engine = LocalEngine.start(directory / "engine", namespace=namespace)
+            authority = Authority(directory / "ca")
+            engine = start_engine(directory / "engine", namespace, authority)
             try:
                 key = SigningKey()
-                for name in ("ca", "stranger", "certs.d"):
-                    (directory / name).mkdir()
                 yield Scene(
                     directory,
                     namespace,
                     engine,
                     registry,
-                    Authority(directory / "ca"),
+                    authority,
                     Authority(directory / "stranger", "Unknown CA"),
                     directory / "certs.d",
                     key,
@@ -122,6 +125,18 @@ def open_scene(directory: Path) -> Iterator[Scene]:
             registry.stop()
     finally:
         namespace.remove()
+
+
+def start_engine(
+    directory: Path, namespace: Namespace, authority: Authority, *, disk_bytes: int = 0
+) -> LocalEngine:
+    """Start an Engine whose system trusts the CA.
+
+    The containerd store reads no certificates of ``certs.d`` for token servers.
+    """
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SSL_CERT_FILE", str(authority.file))
+        return LocalEngine.start(directory, namespace=namespace, disk_bytes=disk_bytes)
 
 
 def _is_struck(fault: Fault, request: web.Request, config: str) -> bool:
@@ -181,7 +196,7 @@ async def open_fault(scene: Scene, fault: Fault, config: str) -> AsyncIterator[s
                 )
             )
             host = front.host
-        scene.trust(host)
+        scene.trust(host, fault.tls)
         yield host
 
 
@@ -192,7 +207,8 @@ async def _open_with_tokens(scene: Scene, fault: Fault, stack: AsyncExitStack) -
     session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
     everything = frozenset({"pull", "push", "delete"})
     rights = everything if token.rights is None else frozenset(token.rights)
-    server = TokenServer(scene.key, {USER: PASSWORD}, rights={USER: rights}, session=session)
+    user = "" if fault.is_anonymous else USER
+    server = TokenServer(scene.key, {USER: PASSWORD}, rights={user: rights}, session=session)
 
     async def issue(request: web.Request) -> web.StreamResponse | None:
         if request.path != "/token":
@@ -200,7 +216,7 @@ async def _open_with_tokens(scene: Scene, fault: Fault, stack: AsyncExitStack) -
         return await (token.respond or server.answer)(request)
 
     front = await stack.enter_async_context(
-        open_front("", issue, listen=scene.address, tls=scene.context(Tls.GOOD))
+        open_front("", issue, listen=scene.address, tls=scene.context(fault.tls))
     )
     realm_host = front.host if token.is_listening else f"{scene.address}:9"
     realm = TokenRealm(f"https://{realm_host}/token", SERVICE, ISSUER, scene.bundle)

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from shared.faults import FAULTS as VERDICTS
+from tests.docs.meanings import MEANINGS
+from tests.docs.reference import DIRECTORY
 from tests.faults.__main__ import describe
 from tests.faults.driver import open_driver
 from tests.faults.scene import Scene, open_scene
@@ -22,6 +25,9 @@ QUICK = (
     "nothing listens",
     "an expired certificate",
     "token: pull only",
+    "no login: the registry requires one",
+    "Docker is not running",
+    "Docker's answer is cut",
 )
 
 
@@ -30,6 +36,17 @@ def test_every_fault_has_its_own_name() -> None:
 
     assert len(names) == len(set(names))
     assert set(QUICK) <= set(names)
+
+
+def test_each_right_code_has_a_cause_and_a_remedy_in_the_docs() -> None:
+    codes = {code for fault in FAULTS for each in fault.expected.values() for code in each}
+    page = (DIRECTORY / "codes.md").read_text(encoding="utf-8")
+    sections = {part.partition("\n")[0]: part for part in page.split("\n### ")}
+
+    assert len(codes) > 30
+    for code in codes:
+        assert MEANINGS[code] in sections[code]
+        assert VERDICTS[code].remedy in sections[code]
 
 
 @pytest.fixture

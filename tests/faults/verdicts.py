@@ -36,6 +36,10 @@ READS = frozenset(
 WRITES = frozenset({Operation.PUSH, Operation.COPY_TO})
 
 
+ENGINES = (READS | WRITES) - {Operation.COPY_FROM, Operation.COPY_TO}
+"""The operations that an Engine carries out; copies and the test need none."""
+
+
 class Verdict(StrEnum):
     """The judgement of an answer."""
 
@@ -74,8 +78,9 @@ def judge(
     *,
     within_seconds: float,
     may_succeed: bool = False,
+    retryable: bool | None = None,
 ) -> Verdict:
-    """Return the verdict on an answer."""
+    """Return the verdict on an answer; a right code with the wrong advice to retry misleads."""
     if answer.seconds > within_seconds:
         return Verdict.OVERDUE
     if answer.code is None:
@@ -83,7 +88,8 @@ def judge(
     if not expected:
         return Verdict.FALSE_ALARM
     if answer.code in expected:
-        return Verdict.RIGHT
+        is_right = retryable in {None, answer.retryable}
+        return Verdict.RIGHT if is_right else Verdict.MISLEADING
     return Verdict.GENERIC if answer.code in GENERIC else Verdict.MISLEADING
 
 

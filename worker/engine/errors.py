@@ -22,6 +22,11 @@ from worker.login import EngineLogin
 
 NOT_FOUND = 404
 
+LOGIN_CODES = frozenset(
+    {FaultCode.AUTH_BAD_CREDENTIALS, FaultCode.PULL_DENIED, FaultCode.PUSH_DENIED}
+)
+"""Codes that say something about a login."""
+
 MAX_MESSAGE_CHARACTERS = 300
 """The maximum length of the Engine's text in an error message."""
 
@@ -92,9 +97,9 @@ def _find_rule(text: str, operation: EngineOperation) -> MessageRule | None:
 
 
 def _correct_for_missing_login(code: FaultCode, operation: EngineOperation) -> FaultCode:
-    """Return ``auth_missing`` if "unauthorized" answers a request that had no login."""
+    """Return ``auth_missing`` if a refused login answers a request that had none."""
     is_anonymous = operation.login is None or not operation.login.secret.get_secret_value()
-    if code is FaultCode.AUTH_BAD_CREDENTIALS and is_anonymous:
+    if code in LOGIN_CODES and is_anonymous:
         return FaultCode.AUTH_MISSING
     return code
 

@@ -6,7 +6,8 @@ like a short one.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -81,13 +82,17 @@ async def transfer(
 
     Raises:
         EngineError: it failed. ``auth_missing`` if the login is for another host; then nothing was
-            sent.
+            sent. ``engine_stalled`` if nothing moved for ``idle``, ``engine_unreachable`` if the
+            Engine did not answer a ping then, either.
     """
     headers = make_registry_auth_header(operation)
     result, progress = TransferResult(), ProgressSum()
-    async with engine.stream(
-        "POST", path, params=params, headers=headers, idle=idle, operation=operation
-    ) as lines:
+    async with (
+        _explain_stall(engine),
+        engine.stream(
+            "POST", path, params=params, headers=headers, idle=idle, operation=operation
+        ) as lines,
+    ):
         async for line in lines:
             _require_no_error(line, operation)
             result.feed(line)
@@ -96,6 +101,28 @@ async def transfer(
     if not result.succeeded and not (may_end_with_part and result.last_part):
         raise make_truncated_error(operation)
     return result
+
+
+@asynccontextmanager
+async def _explain_stall(engine: Engine) -> AsyncIterator[None]:
+    """Tell a transfer that stands still within the block from an Engine that hangs itself.
+
+    Raises:
+        EngineError: ``engine_unreachable``, the Engine does not answer a ping, either.
+    """
+    try:
+        yield
+    except EngineError as error:
+        if error.code != FaultCode.ENGINE_STALLED:
+            raise
+        try:
+            await engine.ping()
+        except EngineError as hanging:
+            raise EngineError(
+                FaultCode.ENGINE_UNREACHABLE,
+                f"{error.message}, and the Docker Engine does not answer",
+            ) from hanging
+        raise
 
 
 def make_truncated_error(operation: EngineOperation) -> EngineError:

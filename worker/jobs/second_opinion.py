@@ -24,7 +24,10 @@ from worker.oci.providers.remedies import find_remedy
 ASKED_CODES = frozenset({FaultCode.RATE_LIMITED})
 """Codes that are certain, but whose ``Retry-After`` only our own client sees."""
 
-LIMITED_REMEDY = "Wait, or copy the image to your own registry: this login has used up its limit."
+LIMITED_PULL_REMEDY = (
+    "Wait, or copy the image to your own registry: this login has used up its limit."
+)
+LIMITED_PUSH_REMEDY = "Wait: this login has used up its limit."
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,7 @@ def _adapt(
         return remedy
     has_login = transfer.login is not None and transfer.login.secret.get_secret_value()
     if code is FaultCode.RATE_LIMITED and has_login:
-        return LIMITED_REMEDY
+        return LIMITED_PULL_REMEDY if transfer.right == "pull" else LIMITED_PUSH_REMEDY
     return find_remedy(registry, code) or remedy
 
 

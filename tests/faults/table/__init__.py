@@ -3,7 +3,9 @@
 from tests.faults.fault import Fault
 from tests.faults.table.access import ACCESS
 from tests.faults.table.addresses import NO_REGISTRY
+from tests.faults.table.anonymous import ANONYMOUS
 from tests.faults.table.connections import CONNECTIONS, LOCATIONS
+from tests.faults.table.engines import ENGINE_FAULTS
 from tests.faults.table.good import GOOD
 from tests.faults.table.images import IMAGES
 from tests.faults.table.statuses import at_each_stage
@@ -18,4 +20,6 @@ FAULTS: tuple[Fault, ...] = (
     *LOCATIONS,
     *CONNECTIONS,
     *TOKENS,
+    *ANONYMOUS,
+    *ENGINE_FAULTS,
 )

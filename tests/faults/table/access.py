@@ -6,6 +6,7 @@ from shared.faults import FaultCode as Code
 from tests.faults.fault import Fault, Stage, everywhere, reading, writing
 from tests.faults.responses import page, refuses
 from tests.faults.server import Respond
+from tests.faults.table.statuses import RETRIED_SECONDS
 from tests.faults.verdicts import Operation
 
 EXPIRED = "Your authorization token has expired. Reauthenticate and try again."
@@ -196,5 +197,6 @@ ACCESS = (
         writing(Code.UPLOAD_CORRUPT),
         Stage.UPLOAD_END,
         refuses(400, "DIGEST_INVALID", "provided digest did not match uploaded content"),
+        within_seconds=RETRIED_SECONDS,
     ),
 )

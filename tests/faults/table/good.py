@@ -64,4 +64,5 @@ GOOD: tuple[Fault, ...] = (
     Fault("good: slow answers", {}, respond=_slowly),
     Fault("good: no HEAD for manifests", {}, respond=_without_head),
     Fault("good: TLS 1.2 alone", {}, tls=Tls.TLS12),
+    Fault("good: a CA in certs.d alone", {}, tls=Tls.CA_IN_CERTS_D),
 )

@@ -10,6 +10,7 @@ from shared.faults import FaultCode as Code
 from tests.faults.fault import Fault, Stage, reading
 from tests.faults.responses import page, redirect, refuses, says
 from tests.faults.server import Respond
+from tests.faults.table.statuses import RETRIED_SECONDS
 from tests.faults.verdicts import Operation
 
 
@@ -107,7 +108,7 @@ IMAGES = (
     ),
     Fault(
         "the manifest is no JSON",
-        reading(Code.NOT_A_REGISTRY, Code.NOT_AN_IMAGE, Code.REGISTRY_ERROR, Code.DIGEST_MISMATCH),
+        reading(Code.REGISTRY_ERROR, Code.NOT_AN_IMAGE, Code.NOT_A_REGISTRY, Code.DIGEST_MISMATCH),
         Stage.MANIFEST,
         says(200, "no manifest", MANIFEST),
     ),
@@ -165,5 +166,6 @@ IMAGES = (
         reading(Code.CONN_REFUSED),
         Stage.LAYER,
         redirect("https://127.0.0.1:9/blob"),
+        within_seconds=RETRIED_SECONDS,
     ),
 )

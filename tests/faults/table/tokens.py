@@ -1,8 +1,9 @@
 """Token servers that fail."""
 
 from shared.faults import FaultCode as Code
-from tests.faults.fault import Fault, Token, everywhere, split, writing
+from tests.faults.fault import Fault, Tls, Token, everywhere, split, writing
 from tests.faults.responses import page, redirect, refuses, says
+from tests.faults.verdicts import ENGINES
 
 BUSY = {"Retry-After": "7"}
 TOKEN_UNREACHABLE = everywhere(Code.AUTH_SERVER_UNREACHABLE)
@@ -13,6 +14,13 @@ TOKENS = (
         everywhere(Code.AUTH_BAD_CREDENTIALS),
         token=Token(),
         password="wrong",
+    ),
+    Fault(
+        "token: a CA in certs.d alone, where the containerd store does not look",
+        dict.fromkeys(ENGINES, (Code.AUTH_SERVER_UNREACHABLE,)),
+        token=Token(),
+        tls=Tls.CA_IN_CERTS_D,
+        may_succeed=True,
     ),
     Fault("token: nothing listens", TOKEN_UNREACHABLE, token=Token(is_listening=False)),
     Fault("token: 404 page", TOKEN_UNREACHABLE, token=Token(page(404, "Not Found"))),

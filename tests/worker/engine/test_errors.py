@@ -164,11 +164,18 @@ def test_recorded_messages_have_their_code(verb: str, text: str, code: str) -> N
     assert make_error(text, EngineOperation(verb, None, LOGIN)).code == code
 
 
+@pytest.mark.parametrize("verb", ["pull", "push"])
 @pytest.mark.parametrize(
-    "text", ["unauthorized: authentication required", f"{HEAD} 401 Unauthorized"]
+    "text",
+    [
+        "unauthorized: authentication required",
+        f"{HEAD} 401 Unauthorized",
+        "denied: requested access to the resource is denied",
+        "pull access denied for a, repository does not exist or may require 'docker login'",
+    ],
 )
-def test_unauthorized_without_a_login_means_that_one_is_missing(text: str) -> None:
-    assert make_error(text, EngineOperation("pull")).code == FaultCode.AUTH_MISSING
+def test_a_refusal_without_a_login_means_that_one_is_missing(verb: str, text: str) -> None:
+    assert make_error(text, EngineOperation(verb)).code == FaultCode.AUTH_MISSING
 
 
 @pytest.mark.parametrize(
@@ -263,3 +270,26 @@ def test_the_step_shows_no_secret_of_the_login() -> None:
     )
 
     assert "correct-horse-77" not in error.message
+
+
+@pytest.mark.parametrize("verb", ["pull", "push", "log in to r.example", "create container"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        (
+            "<html><body><h1>403 Forbidden</h1>\nRequest forbidden by administrative rules.\n"
+            "</body></html>\n"
+        ),
+        "Forbidden\n",
+        "Method Not Allowed\n",
+        "authorization denied by plugin opa-docker-authz: request rejected",
+    ],
+    ids=["HAProxy", "forbidden", "method", "plugin"],
+)
+def test_a_call_that_is_refused_before_the_engine_is_no_refusal_of_the_registry(
+    verb: str, text: str
+) -> None:
+    error = make_error(text, EngineOperation(verb, parse_reference("r.example/a:1")), status=403)
+
+    assert (error.code, error.is_certain) == (FaultCode.BLOCKED_BY_PROXY, True)
+    assert "Docker's socket" in error.remedy

@@ -144,6 +144,9 @@ TOKEN = '"http://10.77.58.1:1/token?account=alice&scope=repository%3Aa%3Apull&se
         ),
         ("28", "pull", "error from registry: unauthorized", "auth_bad_credentials"),
         ("28 containerd", "push", "error from registry: denied", "push_denied"),
+        ("28 containerd", "push", "error from registry: unknown unknown", "registry_error"),
+        ("28 containerd", "push", "error from registry: slow down", "rate_limited"),
+        ("20.10", "push", "unknown: Please reduce your request rate.", "rate_limited"),
         ("28 containerd", "pull", "error from registry: it is Tuesday", "engine_refused"),
         (
             "podman",

@@ -198,6 +198,7 @@ async def test_the_wait_that_a_registry_asks_for_is_kept(server: Server, right: 
 
     assert (error.code, error.fault().retry_after_seconds) == (FaultCode.RATE_LIMITED, 77.0)
     assert "pull with a login" not in error.remedy
+    assert ("copy the image" in error.remedy) is (right == "pull")
 
 
 async def test_a_web_page_is_not_taken_for_a_missing_image(server: Server) -> None:

@@ -3,7 +3,22 @@
 from shared.faults import FaultCode
 from worker.engine.messages.rule import MessageRule
 
+_BEFORE_THE_ENGINE = (
+    "Something in front of Docker's socket refuses this call: a socket proxy or an authorization "
+    "plugin. Allow the worker's calls there: wharf doctor names those that are refused."
+)
+
 ENGINE_RULES = (
+    MessageRule(
+        r"(?is)^\s*<(?:!doctype )?html\b.*\b403 Forbidden"
+        r"|^\s*(?:Forbidden|Method Not Allowed)\s*$|authorization denied by plugin",
+        FaultCode.BLOCKED_BY_PROXY,
+        "<html><body><h1>403 Forbidden</h1>\nRequest forbidden by administrative rules.\n"
+        "</body></html>",
+        "socket proxy",
+        is_certain=True,
+        remedy=_BEFORE_THE_ENGINE,
+    ),
     MessageRule(
         r"invalid reference format|invalid tag format|repository name must be",
         FaultCode.REF_INVALID,
@@ -70,6 +85,16 @@ CONNECTION_RULES = (
         'Get "https://r.example/v2/": Forbidden',
         "20.10",
         is_certain=True,
+    ),
+    MessageRule(
+        r"failed to fetch (?:anonymous|oauth) token: .*signed by unknown authority",
+        FaultCode.AUTH_SERVER_UNREACHABLE,
+        'failed to authorize: failed to fetch oauth token: Post "https://r.example/token": tls: '
+        "failed to verify certificate: x509: certificate signed by unknown authority",
+        "28 containerd",
+        remedy="Docker's containerd image store looks for the CA of a token server only among the "
+        "CAs of the system, not in /etc/docker/certs.d: add it there (update-ca-certificates), and "
+        "restart Docker.",
     ),
     MessageRule(
         r'\b(?:Get|Head|Post|Put|Patch) "URL": (?:Get|Post) "URL": '

@@ -28,7 +28,8 @@ _MISSING_SCOPE = (
 
 LIMIT_RULES = (
     MessageRule(
-        r"(?i)toomanyrequests|\b429\b|rate exceeded|too many requests",
+        r"(?i)toomanyrequests|\b429\b|rate exceeded|too many requests|\bslow ?down\b"
+        r"|reduce your request rate",
         FaultCode.RATE_LIMITED,
         "toomanyrequests: You have reached your pull rate limit.",
         "20.10",
@@ -93,7 +94,7 @@ CONTENT_RULES = (
         "28 containerd",
     ),
     MessageRule(
-        r"status:? 5\d\d|HTTP 5\d\d|\b50[0234] [A-Z]",
+        r"status:? 5\d\d|HTTP 5\d\d|\b50[0234] [A-Z]|error from registry: unknown\b",
         FaultCode.REGISTRY_ERROR,
         "received unexpected HTTP status: 503 Service Unavailable",
         "20.10",

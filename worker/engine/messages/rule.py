@@ -5,8 +5,11 @@ from typing import Literal
 
 from shared.faults import FAULTS, FaultCode
 
-Source = Literal["20.10", "26", "28", "28 containerd", "podman"]
-"""The Engine that sent a message: its version, and the image store if it is containerd's."""
+Source = Literal["20.10", "26", "28", "28 containerd", "podman", "socket proxy"]
+"""The Engine that sent a message: its version, and the image store if it is containerd's.
+
+Or what answers in its place.
+"""
 
 
 @dataclass(frozen=True)

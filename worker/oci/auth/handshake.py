@@ -13,7 +13,7 @@ from worker.oci.auth.token import Token, TokenSource, make_basic
 from worker.oci.transport.http import Transport
 from worker.oci.transport.route import Route
 
-REFUSED_SCOPE = frozenset({FaultCode.PULL_DENIED, FaultCode.PUSH_DENIED})
+REFUSED_SCOPE = frozenset({FaultCode.PULL_DENIED, FaultCode.PUSH_DENIED, FaultCode.AUTH_MISSING})
 
 
 @dataclass(frozen=True)

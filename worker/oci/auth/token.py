@@ -241,11 +241,12 @@ class TokenSource:
         # Some answer "denied" to a right login without this permission, others to a wrong password.
         is_known = (scope or "DENIED" in codes) and self._registry not in DENIES_LOGINS
         code = DENIED[operation if is_known else Operation.PING]
-        if self._login is None and not is_known:
+        if self._login is None:
             code = FaultCode.AUTH_MISSING
+        asked = "this login" if self._login else "a request without a login"
         return RegistryError(
             code,
-            f"the token server {host} of {self._registry} refuses {scope or 'this login'}",
+            f"the token server {host} of {self._registry} refuses {scope or asked}",
             remedy=find_remedy(self._registry, code, response.body),
             evidence=", ".join((f"HTTP {response.status}", *codes[:3])),
         )

@@ -106,7 +106,9 @@ def _diagnose_status(
         case 401:
             return FaultCode.AUTH_MISSING if is_anonymous else DENIED[operation]
         case 403:
-            return _diagnose_forbidden(response, codes, operation)
+            code = _diagnose_forbidden(response, codes, operation)
+            is_denied = code is not FaultCode.BLOCKED_BY_PROXY
+            return FaultCode.AUTH_MISSING if is_denied and is_anonymous else code
         case 404:
             return _diagnose_not_found(response, codes, operation)
         case status:

@@ -150,6 +150,23 @@ async def test_a_401_for_a_right_login_is_a_missing_permission(
     assert found == READS_DENIED
 
 
+@pytest.mark.parametrize(
+    "registry",
+    [
+        ScriptedRegistry({".* /v2/team/.*": refuses(403, "DENIED", "denied")}, auth="none"),
+        ScriptedRegistry(auth="bearer", unasked={"GET /token": refuses(403, "DENIED", "denied")}),
+    ],
+    ids=["registry", "token server"],
+)
+async def test_a_denial_without_a_login_means_that_one_is_missing(
+    registry: ScriptedRegistry, settings: ConnectionSettings
+) -> None:
+    async with open_fake(registry.answer) as fake:
+        found = await ask(fake.host, settings, None)
+
+    assert found == everywhere(FaultCode.AUTH_MISSING)
+
+
 async def test_a_401_without_a_challenge_is_answered_by_the_one_of_the_base(
     settings: ConnectionSettings,
 ) -> None:
