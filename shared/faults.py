@@ -198,8 +198,8 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.AUTH_BAD_CREDENTIALS: Verdict(
         retryable=False,
-        remedy="Check that the username and password are correct, not expired and not revoked; "
-        "many registries require an access token instead of the password.",
+        remedy="Check that the username and password are correct, and not expired, revoked or "
+        "locked; many registries require an access token instead of the password.",
         certain=False,
     ),
     FaultCode.AUTH_MISSING: Verdict(

@@ -15,7 +15,8 @@ MEANINGS = {
     ),
     "bad_input": "The input does not have the right form.",
     "blocked_by_proxy": (
-        "A firewall or a proxy answered in place of the registry, and refused the request."
+        "A firewall or a proxy in front of the registry, or of the Docker Engine's socket, refused "
+        "the request."
     ),
     "build_failed": "A step of the Dockerfile failed.",
     "build_not_pushed": "The build's image is only on the server that built it.",

@@ -113,6 +113,8 @@ class TokenServer:
         if self.session and self.registry and request.path != "/token":
             self.fake.requests.remove(request)
             return await relay(self.session, self.registry, request)
+        if request.method == "POST":
+            return web.Response(status=405)  # clients of OAuth 2.0 ask by GET then
         if self.failure is not None:
             return web.Response(status=self.failure)
         user = self._user(request)

@@ -25,6 +25,8 @@ from worker.local.namespaces import Namespace
 
 TRANSFER = re.compile(rb"POST (?:/v[\d.]+)?/(?:images/create|images/.+/push|build)[? ]")
 BUILD = re.compile(rb"POST (?:/v[\d.]+)?/build[? ]")
+OF_BUILDS = frozenset({Strike.CUTS_BUILDS, Strike.HANGS_AMID_BUILD})
+HANGING = frozenset({Strike.HANGS, Strike.HANGS_AMID, Strike.HANGS_AMID_BUILD})
 HEAD_END = b"\r\n\r\n"
 FORBIDDEN = (
     b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n"
@@ -45,7 +47,7 @@ class StruckEngine:
 
     @asynccontextmanager
     async def struck(self) -> AsyncIterator[None]:
-        """Let the fault be there within the block, and the Engine in order after it."""
+        """Let the fault be there within the block, and an Engine that was hit go on after it."""
         if self.strike is Strike.AWAY:
             await asyncio.to_thread(self.local.kill)
         if self.strike is Strike.HANGS:
@@ -53,9 +55,9 @@ class StruckEngine:
         try:
             yield
         finally:
-            if not self.local.child.is_alive:
+            if self.strike is Strike.KILLED and not self.local.child.is_alive:
                 await asyncio.to_thread(self.local.start_again)
-            if self.strike in {Strike.HANGS, Strike.HANGS_AMID}:
+            if self.strike in HANGING:
                 self.local.thaw()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -63,7 +65,7 @@ class StruckEngine:
         self.calls.add(asyncio.current_task())
         try:
             head = await reader.readuntil(HEAD_END)
-            is_struck = (BUILD if self.strike is Strike.CUTS_BUILDS else TRANSFER).match(head)
+            is_struck = (BUILD if self.strike in OF_BUILDS else TRANSFER).match(head)
             if is_struck and self.strike is Strike.REFUSES:
                 writer.write(FORBIDDEN)
                 await writer.drain()
@@ -113,7 +115,7 @@ class StruckEngine:
         match self.strike:
             case Strike.KILLED:
                 await asyncio.to_thread(self.local.kill)
-            case Strike.HANGS_AMID:
+            case Strike.HANGS_AMID | Strike.HANGS_AMID_BUILD:
                 await asyncio.to_thread(self.local.freeze)
                 await client  # until the worker gives up
             case Strike.ENDS:

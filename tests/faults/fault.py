@@ -35,6 +35,7 @@ class Strike(StrEnum):
     AWAY = "not running"
     HANGS = "hangs"
     HANGS_AMID = "hangs amid a transfer"
+    HANGS_AMID_BUILD = "hangs amid a build"
     KILLED = "killed amid a transfer"
     CUTS = "cuts the answer to a transfer"
     CUTS_BUILDS = "cuts the answer to a build"

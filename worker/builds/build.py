@@ -300,7 +300,7 @@ async def _supervised(engine: Engine, work: Coroutine[Any, Any, str]) -> str:
     """Return the result of ``work`` unless the Engine stops answering.
 
     Raises:
-        EngineError: ``engine_stalled``, the Engine does not even answer pings.
+        EngineError: ``engine_unreachable``, the Engine does not even answer pings.
     """
     working = asyncio.create_task(work)
     missed_pings = 0
@@ -310,7 +310,7 @@ async def _supervised(engine: Engine, work: Coroutine[Any, Any, str]) -> str:
             missed_pings = 0 if working.done() or await _answers(engine) else missed_pings + 1
             if missed_pings == MAX_MISSED_PINGS:
                 raise EngineError(
-                    FaultCode.ENGINE_STALLED,
+                    FaultCode.ENGINE_UNREACHABLE,
                     "build: the Docker Engine stopped answering during the build",
                     remedy="Check that Docker on this server runs and is not overloaded.",
                 )

@@ -56,12 +56,13 @@ REFUSALS = {
     "quota_exceeded": (
         "If the API has no space left, remove applications that are no longer built, or "
         "ask the operator to raise `WHARF_CONTEXT_QUOTA_BYTES`. If the registry has none "
-        "left, delete images of the project or account there, or raise its quota."
+        "left, delete images of the project or account there, raise its quota, or give the "
+        "registry a larger disk."
     ),
     "rate_limited": (
         "If the API answers so, send the request again after `Retry-After` seconds. If the "
-        "registry does, wait, pull with a login, or copy the image to a registry of your "
-        "own."
+        "registry does, wait; where it limits pulls, pull with a login, or copy the image to a "
+        "registry of your own."
     ),
     "ref_invalid": "Use host[:port] for a registry and lower-case repository names.",
     "request_timeout": "Send the whole body faster.",

@@ -62,6 +62,14 @@ ENGINE_FAULTS = (
         operations=SLOW | {Operation.TEST},
     ),
     Fault(
+        "Docker stops answering amid a build",
+        {Operation.BUILD: (Code.ENGINE_UNREACHABLE,)},
+        strike=Strike.HANGS_AMID_BUILD,
+        retryable=True,
+        within_seconds=IDLE_SECONDS,
+        operations=frozenset({Operation.BUILD}),
+    ),
+    Fault(
         "Docker's answer is cut",
         with_engine(Code.ENGINE_STREAM_TRUNCATED),
         strike=Strike.CUTS,
