@@ -4,6 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 VARIABLE = "WHARF_TEST_ENGINE"
 """The name of an Engine as `.ci/engines` knows it: ``28.5-containerd``."""
 
@@ -30,3 +32,9 @@ def is_before_23() -> bool:
 def is_engine(name: str) -> bool:
     """Return whether that Engine is the one of this name."""
     return os.environ.get(VARIABLE, "20.10") == name
+
+
+needs_loopback = pytest.mark.skipif(
+    is_engine("28.5-rootless"), reason="a rootless Engine has a loopback of its own"
+)
+"""Marks tests with a registry on the Engine's loopback."""

@@ -25,6 +25,7 @@ TESTS = (
 )
 ENGINES = {
     **dict.fromkeys(("20.10", "26.1", "28.5", "28.5-containerd"), TESTS),
+    "28.5-rootless": TESTS[:3],
     "podman": ("tests/worker/podman",),
 }
 """The tests of each Engine, by its name in `.ci/engines`."""

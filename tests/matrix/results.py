@@ -70,6 +70,12 @@ store of containerd, and those of Podman. The last column is the day of the newe
 |---|---|---|---|---|---|---|"""
 
 _CALLS = """
+## A rootless Engine
+
+It has a network of its own, so it reaches no registry on the loopback of its server; the tests with
+such a registry were skipped. It ran as a user without rights, with slirp4netns and without cgroups:
+the machine had version 1 of them.
+
 ## Podman
 
 Podman 5 pulls, pushes, tags and builds images, and runs applications as containers. These tests run

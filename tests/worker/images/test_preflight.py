@@ -20,7 +20,7 @@ from shared.jobs.commands import ImagePull
 from shared.jobs.results import ImageResult
 from shared.networks import parse_networks
 from shared.reference import Reference
-from tests.engines import uses_containerd_store
+from tests.engines import needs_loopback, uses_containerd_store
 from tests.worker.engine.parts import IDLE, RegistryFixture, open_scripted_engine
 from tests.worker.engine.test_images import ignore
 from tests.worker.oci.sample_images import (
@@ -264,6 +264,7 @@ async def test_the_image_for_the_server_s_platform_is_pulled_from_an_index(
     assert (again.image_id, again.verified_by) == (result.image_id, None)
 
 
+@needs_loopback
 @pytest.mark.parametrize("networks", ["loopback", "private"])
 @pytest.mark.parametrize("architecture", [HERE, "s390x"])
 async def test_the_engine_asks_a_registry_that_only_it_can_reach(

@@ -12,7 +12,7 @@ from shared.faults import FaultCode
 from shared.jobs.commands import ImagePush
 from shared.jobs.results import ImageResult
 from shared.reference import Reference
-from tests.engines import uses_containerd_store
+from tests.engines import needs_loopback, uses_containerd_store
 from tests.fakes.front import open_front
 from tests.fakes.immutable import ImmutableTags
 from tests.fakes.web import Fake
@@ -88,6 +88,7 @@ async def test_a_stored_push_succeeds_whatever_the_registry_answers_then(
     assert tags.refused == (1 if uses_containerd_store() else 2)
 
 
+@needs_loopback
 @pytest.mark.parametrize("networks", ["loopback", "private"])
 async def test_the_engine_confirms_a_push_to_a_registry_that_only_it_reaches(
     engine: Engine, local_engine: LocalEngine, namespace: Namespace, tmp_path: Path, networks: str
