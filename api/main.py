@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from api.accounts.bootstrap import found_organization, require_strong
+from api.builds.context_upload import UPLOAD
 from api.docs.site import add_docs
 from api.events.feed import Feeds
 from api.events.readers import Readers
@@ -26,6 +27,7 @@ from api.http.request_id import RequestId
 from api.http.rest import add_events, add_procedure, add_upload, answer_unknown
 from api.http.sse import answer_events
 from api.http.uploads import answer_context
+from api.jobs.event_access import EVENTS
 from api.limits.concurrency_limit import ConcurrencyLimit
 from api.limits.disk import DiskWatch
 from api.limits.guess_limit import GuessLimit
@@ -140,6 +142,7 @@ def create_app(
                 context_quota_bytes=settings.context_quota_bytes,
                 patience=patience,
                 disk=DiskWatch(settings.data_dir),
+                procedure_names=frozenset((*PROCEDURES, EVENTS.name, UPLOAD.name)),
                 log=log,
             )
             yield

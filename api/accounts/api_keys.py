@@ -1,9 +1,10 @@
 """API keys: shown once, stored as a hash; removal takes effect at once."""
 
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from sqlmodel import col, func, insert, or_, select
 
 from api.errors import LastAdminKeyError
@@ -11,6 +12,7 @@ from api.fields.shapes import Id, Input, Moment, Name, NoInput, Output, RoleName
 from api.procedure.audit import audit_event
 from api.procedure.auth import KEY_PREFIX, hash_secret, make_secret
 from api.procedure.context import Context
+from api.procedure.key_limits import narrow, require_known
 from api.procedure.procedure import Procedure
 from shared.errors import NotFoundError
 from shared.ids import make_id
@@ -18,6 +20,7 @@ from shared.models import ApiKey
 
 START_CHARACTERS = 10
 MAX_LIFETIME = timedelta(days=3650)
+MAX_LIMITS = 100
 
 
 class ApiKeyOutput(Output):
@@ -26,6 +29,8 @@ class ApiKeyOutput(Output):
     api_key_id: str
     name: str
     role: RoleName
+    procedures: list[str]
+    networks: list[str]
     start: str
     created_at: Moment
     expires_at: Moment | None
@@ -39,9 +44,26 @@ class CreatedApiKey(ApiKeyOutput):
     key: str
 
 
+def _require_network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise ValueError("Invalid network: give an address or a CIDR, as 10.1.0.0/16") from None
+
+
+Network = Annotated[str, Field(max_length=50), AfterValidator(_require_network)]
+ProcedureName = Annotated[str, Field(min_length=1, max_length=100)]
+
+
 class CreateApiKey(Input):
+    """``procedures`` and ``networks`` limit the key; by default they are those of the caller's."""
+
     name: Name
     role: RoleName = "member"
+    procedures: Annotated[list[ProcedureName], Field(max_length=MAX_LIMITS)] = Field(
+        default_factory=list
+    )
+    networks: Annotated[list[Network], Field(max_length=MAX_LIMITS)] = Field(default_factory=list)
     expires_in_seconds: Annotated[int, Field(ge=1, le=int(MAX_LIFETIME.total_seconds()))] | None = (
         None
     )
@@ -52,7 +74,14 @@ class ChosenApiKey(Input):
 
 
 async def create(context: Context, request: CreateApiKey) -> CreatedApiKey:
-    """Create an API key, which is shown only once."""
+    """Create an API key, which is shown only once.
+
+    Raises:
+        InvalidInputError: there is no such procedure.
+        ForbiddenError: the key would be allowed more than the caller's.
+    """
+    require_known(request.procedures, context.resources.procedure_names)
+    limits = narrow(context.caller, request.procedures, request.networks)
     key = make_secret(KEY_PREFIX)
     lifetime = request.expires_in_seconds
     values = {
@@ -60,6 +89,7 @@ async def create(context: Context, request: CreateApiKey) -> CreatedApiKey:
         "organization_id": context.organization_id,
         "name": request.name,
         "role": request.role,
+        **limits,
         "start": key[:START_CHARACTERS],
         "key_hash": hash_secret(key),
         "expires_at": func.now() + timedelta(seconds=lifetime) if lifetime else None,

@@ -21,6 +21,7 @@ from api.operations.http_metrics import BATCH, COUNTED_NAME
 from api.procedure.auth import HEADER, authenticate, require_role
 from api.procedure.context import NOBODY, Caller, Context, Resources
 from api.procedure.idempotency import Repeatable, answer_once, read_key
+from api.procedure.key_limits import require_network, require_procedure
 from api.procedure.procedure import Procedure
 from api.sockets.connections import network_of
 from shared.coroutines import within
@@ -75,7 +76,7 @@ async def start(
     request.scope[COUNTED_NAME] = _name_for_metrics(calls)
     host = request.client.host if request.client else ""
     address = network_of(host)
-    caller = await _identify(resources, request, address, calls)
+    caller = await _identify(resources, request, host, calls)
     shared = _SharedCall(resources, caller, address, _prefers_async(request))
     room = asyncio.Semaphore(CALLS_AT_ONCE)
     with structlog.contextvars.bound_contextvars(**_named(host, caller)):
@@ -106,15 +107,16 @@ async def _all(tasks: Sequence[asyncio.Task[Answer]]) -> list[Answer]:
 
 
 async def _identify(
-    resources: Resources, request: Request, address: str, calls: Sequence[Call]
+    resources: Resources, request: Request, host: str, calls: Sequence[Call]
 ) -> Caller | WharfError:
     """Return the caller, or the error for those calls that need a key."""
     if not any(call.needs_key for call in calls):
         return NOBODY
     try:
         key = request.headers.get(HEADER)
-        finding = authenticate(resources.pool, resources.guesses, address, key)
+        finding = authenticate(resources.pool, resources.guesses, network_of(host), key)
         caller = await within(CALLER_SECONDS, finding)
+        require_network(caller.networks, host)
         resources.limiter.require_room(caller.api_key_id or "", len(calls))
     except WharfError as error:
         return error
@@ -168,6 +170,7 @@ async def _run(shared: _SharedCall, call: Call, key: Repeatable | WharfError | N
         raise procedure
     if procedure.role is not None:
         require_role(caller, procedure.role)
+        require_procedure(caller, procedure.name)
     raw = call.read()
     request = procedure.parse(raw)
     respond_async = shared.respond_async

@@ -16,12 +16,12 @@ KEY_PREFIX = "wharf_"
 MAX_KEY_CHARACTERS = 512
 
 FIND = """
-SELECT api_key_id, organization_id, role FROM api_key
+SELECT api_key_id, organization_id, role, procedures, networks FROM api_key
  WHERE key_hash = %s AND (expires_at IS NULL OR expires_at > now())
 """
 FIND_AND_RECORD_USE = """
 WITH found AS (
-  SELECT api_key_id, organization_id, role FROM api_key
+  SELECT api_key_id, organization_id, role, procedures, networks FROM api_key
    WHERE key_hash = %s AND (expires_at IS NULL OR expires_at > now())
 ), used AS (
   UPDATE api_key SET last_used_at = now() FROM found

@@ -1,6 +1,6 @@
 """The context of a procedure call: the resources of this process, and the caller."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -38,7 +38,8 @@ class Resources:
 
     ``patience`` is how long a request waits for a job. An enrolled server receives the two server
     URLs, which hold no password. ``contexts`` stores uploads; without it uploads are refused.
-    ``readers``, ``waits``, ``uploads`` and ``bodies`` limit concurrency.
+    ``readers``, ``waits``, ``uploads`` and ``bodies`` limit concurrency. ``procedure_names`` are
+    those that an API key may be limited to.
     """
 
     pool: Pool
@@ -61,6 +62,7 @@ class Resources:
     context_quota_bytes: int
     patience: timedelta
     disk: DiskWatch
+    procedure_names: frozenset[str]
     log: LogStream | None = None
 
 
@@ -68,7 +70,8 @@ class Resources:
 class Caller:
     """The API key of a request and its rights; database functions check ``proof``.
 
-    A deploy hook may act on its ``application_id`` only.
+    A deploy hook may act on its ``application_id`` only. Empty ``procedures`` and ``networks``
+    limit nothing.
     """
 
     organization_id: str
@@ -76,6 +79,8 @@ class Caller:
     role: Role
     proof: str = field(default="", repr=False)
     application_id: str | None = None
+    procedures: Sequence[str] = ()
+    networks: Sequence[str] = ()
 
     def may_build(self, application: Application) -> bool:
         """Return whether the key may build, deploy and cancel the application.

@@ -6,7 +6,7 @@ from pydantic import ConfigDict
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, LargeBinary
 from sqlmodel import Field, SQLModel
 
-from shared.models.columns import Moment, document, moment, one_of
+from shared.models.columns import Moment, document, ids, moment, one_of
 
 ROLES = ("admin", "member", "viewer")
 
@@ -31,7 +31,8 @@ class ApiKey(SQLModel, table=True):
     """An API key, shown once; ``start`` are its first characters for display.
 
     ``key_hash`` is the SHA-256 of the key's proof, which is its SHA-256. A ``viewer`` reads only, a
-    ``member`` also submits work, an ``admin`` also changes what is stored.
+    ``member`` also submits work, an ``admin`` also changes what is stored. If there are any, it may
+    call only these ``procedures`` (``registry.all``, ``registry.*``), from these ``networks``.
     """
 
     __tablename__ = "api_key"
@@ -41,6 +42,8 @@ class ApiKey(SQLModel, table=True):
     organization_id: str = Field(foreign_key="organization.organization_id", index=True)
     name: str
     role: str
+    procedures: list[str] = ids()
+    networks: list[str] = ids()
     start: str
     key_hash: bytes = Field(sa_type=LargeBinary, unique=True)
     created_at: Moment = moment(default_now=True)

@@ -402,7 +402,14 @@ PROBES: dict[str, Probe] = {
     "webhook.deliveries": Probe({"webhookId": "$subscribed"}, {"webhookId": NOTHING, "limit": 1}),
     "webhook.redeliver": Probe({"deliveryId": "$delivery"}, {"deliveryId": NOTHING}, ("delivery",)),
     "apiKey.create": Probe(
-        {"name": "probe"}, {"name": "other", "role": "admin", "expiresInSeconds": 60}
+        {"name": "probe"},
+        {
+            "name": "other",
+            "role": "admin",
+            "procedures": ["registry.*"],
+            "networks": ["10.0.0.0/8"],
+            "expiresInSeconds": 60,
+        },
     ),
     "apiKey.all": Probe({}, {}),
     "user.get": Probe({}, {}),

@@ -276,8 +276,20 @@ EXAMPLES: Mapping[str, Example] = {
         },
     ),
     "apiKey.create": Example(
-        {"name": "pipeline", "role": "member", "expiresInSeconds": 2592000},
-        {**API_KEY, "expiresAt": "2026-07-31T09:00:00.000Z", "key": "wharf_EXAMPLE-key"},
+        {
+            "name": "pipeline",
+            "role": "member",
+            "procedures": ["application.deploy", "deployment.*"],
+            "networks": ["198.51.100.0/24"],
+            "expiresInSeconds": 2592000,
+        },
+        {
+            **API_KEY,
+            "procedures": ["application.deploy", "deployment.*"],
+            "networks": ["198.51.100.0/24"],
+            "expiresAt": "2026-07-31T09:00:00.000Z",
+            "key": "wharf_EXAMPLE-key",
+        },
     ),
     "apiKey.all": Example({}, [API_KEY]),
     "apiKey.remove": Example({"apiKeyId": API_KEY["apiKeyId"]}, API_KEY),

@@ -453,6 +453,8 @@ API_KEY: Example = {
     "apiKeyId": API_KEY_ID,
     "name": "pipeline",
     "role": "member",
+    "procedures": [],
+    "networks": [],
     "start": "wharf_EXAM",
     "createdAt": CREATED_AT,
     "expiresAt": None,

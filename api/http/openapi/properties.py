@@ -239,6 +239,8 @@ PROPERTIES = {
     "retryAfterSeconds": "Time that the registry asks to wait.",
     "revision": "Commit that was built.",
     "role": "Role of the key.",
+    "procedures": "Procedures that the key may call; empty: all of its role.",
+    "networks": "Networks that the key may be used from; empty: all.",
     "roleVerifier": "SCRAM-SHA-256 verifier of the server's database password.",
     "roles": "What the server does: `build`, `deploy` or both.",
     "rollbackActive": "True if images are kept for rollbacks.",
