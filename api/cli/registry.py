@@ -1,4 +1,4 @@
-"""``wharf registry``: show and rotate the login of a registry, and go back to the old one."""
+"""``wharf registry``: show, change and remove a registry, and rotate its login."""
 
 import sys
 import time
@@ -13,10 +13,18 @@ from api.cli.server import client_settings
 from shared.errors import SetupError
 
 app = typer.Typer(
-    help="The logins of registries: show, rotate, cancel, roll back.", no_args_is_help=True
+    help="Registries: show, change and remove them, rotate their logins.", no_args_is_help=True
 )
 
 Chosen = Annotated[str, typer.Argument(metavar="NAME|ID", help="The registry's name or id.")]
+Servers = Annotated[
+    list[str] | None,
+    typer.Option("--allow-server", help="A server that may get the login; empty allows all."),
+]
+Applications = Annotated[
+    list[str] | None,
+    typer.Option("--allow-application", help="An application that may use it; empty allows all."),
+]
 
 
 @app.command()
@@ -69,15 +77,93 @@ def show(registry: Chosen) -> None:
         "last accepted": login["lastAcceptedAt"],
         "last used": login["lastUsedAt"],
         "last used by": _last_user(login),
-        "applications": ", ".join(one["name"] for one in used["applications"]),
-        "rollback points": used["rollbackPoints"],
-        "deploy hooks": used["deployHooks"],
+        **_use_lines(used),
     }
     for name, value in lines.items():
         write_line(f"{name}: {'-' if value in {None, ''} else value}")
     for refusal in login["refusals"]:
         where = f"server {refusal['serverId']}" if refusal["serverId"] else "wharf control"
         write_line(f"refused from {where} since {refusal['since']}: {refusal['code']}")
+
+
+@app.command()
+def update(
+    registry: Chosen,
+    *,
+    name: Annotated[str | None, typer.Option(help="The new name.")] = None,
+    url: Annotated[str | None, typer.Option(help="The new URL; needs --password.")] = None,
+    username: Annotated[str | None, typer.Option(help="The new one; needs --password.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="The image prefix; empty removes it.")] = None,
+    allow_server: Servers = None,
+    allow_application: Applications = None,
+    password: Annotated[
+        bool, typer.Option("--password", help="Read a new password from standard input.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Change it although that breaks what uses it.")
+    ] = False,
+) -> None:
+    """Change a registry; a new password is not tested, see wharf registry rotate.
+
+    A change that breaks what uses the registry, as another host, is refused: the error names the
+    uses.
+    """
+    given = {
+        "registryName": name,
+        "registryUrl": url,
+        "username": username,
+        "imagePrefix": prefix,
+        "allowedServers": _without_empty(allow_server),
+        "allowedApplications": _without_empty(allow_application),
+    }
+    changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+    if prefix == "":
+        changes["imagePrefix"] = None
+    with client_settings("registry update") as settings:
+        chosen = {"registryId": _find(settings, registry)["registryId"]}
+        if password:
+            changes["password"] = _read_password()
+        if force:
+            _write_uses(settings, chosen)
+        call(settings, "registry.update", {**chosen, **changes, "force": force})
+    write_line("changed")
+
+
+@app.command()
+def remove(
+    registry: Chosen,
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Remove it although it is used.")] = False,
+) -> None:
+    """Remove a registry and its login; one that is used is kept, and the error names the uses.
+
+    With --force, applications no longer name it.
+    """
+    with client_settings("registry remove") as settings:
+        chosen = {"registryId": _find(settings, registry)["registryId"]}
+        if force:
+            _write_uses(settings, chosen)
+        removed = call(settings, "registry.remove", {**chosen, "force": force})
+    write_line(f"removed {removed['registryName']}")
+
+
+def _write_uses(settings: ClientSettings, chosen: dict[str, str]) -> None:
+    used = call(settings, "registry.one", chosen)["usedBy"]
+    for line in _use_lines(used).items() if used else ():
+        write_note("used by {}: {}".format(*line))
+
+
+def _use_lines(used: dict[str, Any]) -> dict[str, Any]:
+    named = [f"{one['name']} ({', '.join(one['uses'])})" for one in used["applications"]]
+    return {
+        "applications": ", ".join(named),
+        "rollback points": used["rollbackPoints"],
+        "deploy hooks": used["deployHooks"],
+    }
+
+
+def _without_empty(ids: list[str] | None) -> list[str] | None:
+    return ids and [each for each in ids if each]
 
 
 def _last_user(login: dict[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""Refuse to remove registries and servers that an application uses."""
+"""Check what an application names, and refuse to remove servers that an application uses."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,7 +11,6 @@ from api.errors import InUseError
 from api.procedure.context import Context
 from shared.errors import NotFoundError
 from shared.models import Application, ApplicationServer, Build, Deployment, Job, Registry, Server
-from shared.models.application import REGISTRIES
 
 MAX_NAMES = 10
 
@@ -68,16 +67,6 @@ async def _lock_all(
 def _require_found(requested: set[str], found: Iterable[str], name: str) -> None:
     if requested - set(found):
         raise NotFoundError(f"{name} not found")
-
-
-async def require_unused_registry(session: AsyncSession, registry: Registry) -> None:
-    """Raise `InUseError` if an application uses the registry; its row has to be locked."""
-    query = select(Application.name).where(
-        Application.organization_id == registry.organization_id,
-        or_(*(getattr(Application, column) == registry.registry_id for column in REGISTRIES)),
-    )
-    names = (await session.exec(query.order_by(Application.name))).all()
-    _require_none(names, f"the registry {registry.registry_name}")
 
 
 async def require_unused_server(session: AsyncSession, server: Server) -> None:

@@ -1,4 +1,4 @@
-"""The life of a registry's login: its last use, who accepts and who refuses it, what needs it."""
+"""The life of a registry's login: its last use, who accepts and who refuses it."""
 
 from typing import Literal
 
@@ -8,7 +8,6 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.fields.shapes import Moment, Output
 from api.procedure.context import Context
 from shared.jobs.logins import CONTROL, Refusal
-from shared.models import Registry
 
 LoginState = Literal["accepted", "untested", "refused"]
 STATES: dict[str, LoginState] = {"free": "accepted", "trial": "untested", "refused": "refused"}
@@ -20,18 +19,6 @@ SELECT r.registry_id, u.used_at, u.used_job_id, u.used_server_id, u.accepted_at,
   LEFT JOIN login_on_trial t USING (registry_id)
  WHERE r.organization_id = :organization_id
    AND (cast(:registry_id AS text) IS NULL OR r.registry_id = :registry_id)
-""")
-USED_BY = text("""
-WITH using_it AS (
-  SELECT application_id, name FROM application
-   WHERE organization_id = :organization_id
-     AND :registry_id IN (registry_id, build_registry_id, rollback_registry_id)
-)
-SELECT (SELECT coalesce(json_agg(json_build_object('application_id', application_id, 'name', name)
-                                 ORDER BY name), '[]') FROM using_it) AS applications,
-       (SELECT count(*) FROM rollback
-         WHERE registry_id = :registry_id AND dropped_at IS NULL) AS rollback_points,
-       (SELECT count(*) FROM deploy_hook JOIN using_it USING (application_id)) AS deploy_hooks
 """)
 
 
@@ -71,21 +58,6 @@ UNUSED = LoginLife(
 """The life of a login that was just stored."""
 
 
-class UsingApplication(Output):
-    """An application that pulls or pushes with the registry, or keeps images there."""
-
-    application_id: str
-    name: str
-
-
-class RegistryUses(Output):
-    """The users of a registry; `deployHooks` are those of the applications."""
-
-    applications: list[UsingApplication]
-    rollback_points: int
-    deploy_hooks: int
-
-
 async def find_lives(
     session: AsyncSession, context: Context, registry_id: str | None = None
 ) -> dict[str, LoginLife]:
@@ -103,13 +75,6 @@ async def find_lives(
         )
         for row in rows
     }
-
-
-async def find_uses(session: AsyncSession, registry: Registry) -> RegistryUses | None:
-    """Return what needs the registry; ``None`` if nothing does."""
-    values = {"organization_id": registry.organization_id, "registry_id": registry.registry_id}
-    row = (await (await session.connection()).execute(USED_BY, values)).mappings().one()
-    return RegistryUses.model_validate(dict(row)) if any(row.values()) else None
 
 
 def _show(server: str, found: object) -> RefusedLogin:

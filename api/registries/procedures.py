@@ -1,41 +1,18 @@
 """Registries: store them, show them without their password, change and remove them."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, SecretStr, model_validator
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.errors import PasswordNeededError
-from api.fields import dokploy
-from api.fields.effects import NotBeside
 from api.fields.hosts import require_host
-from api.fields.issues import require_given
-from api.fields.shapes import (
-    Change,
-    Document,
-    Id,
-    Ids,
-    Input,
-    Moment,
-    Name,
-    NoInput,
-    Output,
-    Password,
-    Prefix,
-    RegistryType,
-    Url,
-    Username,
-    Warned,
-)
+from api.fields.shapes import NoInput
 from api.procedure.audit import audit_event
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
-from api.procedure.usage import require_applications, require_servers, require_unused_registry
-from api.registries.certificates import CertificateOutput
+from api.procedure.usage import require_applications, require_servers
 from api.registries.credentials import (
-    CredentialFault,
     find_sources,
     login_of,
     remove_source,
@@ -45,120 +22,32 @@ from api.registries.credentials import (
     shown_username,
     store_login,
 )
-from api.registries.former_logins import RotationOutput, find_newest, keep_former, show_rotation
-from api.registries.life import UNUSED, LoginLife, RegistryUses, find_lives, find_uses
+from api.registries.former_logins import find_newest, keep_former, show_rotation
+from api.registries.life import UNUSED, find_lives
 from api.registries.quotas import Quota, find_quotas
-from api.registries.tls import StoredTlsFields, set_tls, show_tls
-from shared.credentials.kinds import AnySource
+from api.registries.schemas import (
+    ChosenRegistry,
+    CreatedRegistry,
+    CreateRegistry,
+    RegistryOutput,
+    RegistryWithRotation,
+    RemoveRegistry,
+    UpdateRegistry,
+)
+from api.registries.tls import set_tls, show_tls
+from api.registries.uses import Terms, find_uses, forget, require_unused, require_usable
 from shared.credentials.slots import StoredLogin
 from shared.errors import NotFoundError
 from shared.ids import make_id
 from shared.models import AuditEvent, CredentialSource, Registry
-from shared.providers import Provider
 from shared.reference import parse_prefix
 
 CHANGEABLE = (
     *("registry_name", "registry_url", "username", "image_prefix"),
     *("allowed_servers", "allowed_applications", "rotate_after_days"),
 )
-RotateAfterDays = Annotated[int, Field(ge=1, le=3650)]
-
-
-class RegistryOutput(Output):
-    """A registry. No answer contains its password, or a secret of its credential.
-
-    `provider` is recognised by the host. `passwordExpiresAt` is known of tokens that contain it.
-    The password is due for a change at `passwordDueAt`, `rotateAfterDays` after the last one.
-    `quota` is the limit of pulls, if the registry has one and a worker has seen it.
-    With `plainHttp`, the login may be sent without TLS. `usedBy` is answered by `registry.one`.
-    """
-
-    registry_id: str
-    registry_name: str
-    image_prefix: str | None
-    username: str
-    registry_url: str
-    created_at: Moment
-    registry_type: RegistryType
-    organization_id: str
-    allowed_servers: list[str]
-    allowed_applications: list[str]
-    provider: Provider
-    password_changed_at: Moment
-    password_expires_at: Moment | None
-    password_due_at: Moment
-    rotate_after_days: int
-    credential: Document | None = None
-    credential_error: CredentialFault | None = None
-    quota: Quota | None = None
-    ca_certificates: list[CertificateOutput] = Field(default_factory=list)
-    client_identity: CertificateOutput | None = None
-    install_ca: bool = False
-    plain_http: bool = False
-    login: LoginLife | None = None
-    used_by: RegistryUses | None = None
-
-
-class RegistryWithRotation(RegistryOutput):
-    """A registry, and the newest rotation of its login, if there was one."""
-
-    rotation: RotationOutput | None = Field(default=None, exclude_if=lambda found: found is None)
-
-
-class CreatedRegistry(RegistryOutput, Warned):
-    """A registry that was just stored."""
-
-
-class CreateRegistry(StoredTlsFields):
-    """Only `allowedServers` receive its login, for `allowedApplications`; empty means all.
-
-    Give `username` and `password`, or a `credential` with which control gets short-lived logins
-    from the registry's provider.
-    """
-
-    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.NEW_REGISTRY
-
-    registry_name: Name
-    registry_url: Url
-    username: Annotated[Username | None, NotBeside("credential")] = None
-    password: Annotated[Password | None, NotBeside("credential", refused=True)] = None
-    credential: AnySource | None = None
-    registry_type: RegistryType = "cloud"
-    image_prefix: Prefix | None = None
-    allowed_servers: Ids = Field(default_factory=list)
-    allowed_applications: Ids = Field(default_factory=list)
-    rotate_after_days: RotateAfterDays = 90
-
-    @model_validator(mode="after")
-    def _has_login(self) -> Self:
-        if self.credential is None:
-            require_given(self, "username", "password")
-        return self
-
-
-class UpdateRegistry(Change, StoredTlsFields):
-    """Only given fields change; ``imagePrefix: null`` removes the prefix.
-
-    A `password` replaces the `credential`, and a `credential` the password. ``credential: null``
-    needs a password. ``null`` removes `caCertificate`, and `clientCertificate` with its key.
-    """
-
-    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.REGISTRY
-
-    registry_id: Id
-    registry_name: Name = ""
-    registry_url: Url = ""
-    username: Username = ""
-    password: Annotated[Password, NotBeside("credential", refused=True)] = SecretStr("")
-    credential: AnySource | None = None
-    image_prefix: Prefix | None = None
-    allowed_servers: Ids = Field(default_factory=list)
-    allowed_applications: Ids = Field(default_factory=list)
-    rotate_after_days: RotateAfterDays = 90
-
-
-class ChosenRegistry(Input):
-    registry_id: Id
+TERMS = {"registry_url", "image_prefix", "username", "allowed_servers", "allowed_applications"}
+"""The fields whose change may break a use of the registry."""
 
 
 async def create(context: Context, request: CreateRegistry) -> CreatedRegistry:
@@ -218,11 +107,11 @@ async def one(context: Context, request: ChosenRegistry) -> RegistryWithRotation
         source = await session.get(CredentialSource, registry.registry_id)
         quotas = await find_quotas(session, context, registry.registry_id)
         lives = await find_lives(session, context, registry.registry_id)
-        uses = await find_uses(session, registry)
+        uses = await find_uses(session, context, registry)
         rotation = await find_newest(session, registry.registry_id)
         found = await show_rotation(session, rotation) if rotation else None
     shown = _show(registry, source, quotas)
-    life = {"login": lives.get(registry.registry_id), "used_by": uses}
+    life = {"login": lives.get(registry.registry_id), "used_by": uses.shown()}
     return RegistryWithRotation(**{**dict(shown), **life}, rotation=found)
 
 
@@ -230,7 +119,9 @@ async def update(context: Context, request: UpdateRegistry) -> bool:
     """Change a registry; a new host or username needs the password or credential again.
 
     A new password or credential is used at once, without a test, and the former one is kept for a
-    day: `registry.rollbackCredential` goes back to it. `registry.rotate` tests it first.
+    day: `registry.rollbackCredential` goes back to it. `registry.rotate` tests it first. A change
+    that breaks a use of the registry, as another host, is refused with the uses, unless `force` is
+    given.
     """
     given = request.model_fields_set
     async with context.transaction() as session:
@@ -238,7 +129,8 @@ async def update(context: Context, request: UpdateRegistry) -> bool:
         stored = await session.get(CredentialSource, registry.registry_id)
         former = login_of(registry, stored)
         registry.username = shown_username(registry, stored)
-        bound = (registry.host, registry.username)
+        bound, terms = (registry.host, registry.username), Terms.of(registry)
+        uses = await find_uses(session, context, registry) if given & TERMS else None
         await _require_named(session, context, request)
         for field in CHANGEABLE:
             if field in given:
@@ -247,6 +139,8 @@ async def update(context: Context, request: UpdateRegistry) -> bool:
             host = require_host(registry.registry_url, context.resources.networks)
             parse_prefix(host, registry.image_prefix)
             registry.host = host.name
+        if uses is not None and not request.force:
+            require_usable(registry, uses, terms)
         set_tls(context, registry, request, host=bound[0])
         login = seal_given(context, registry, request)
         if login is not None:
@@ -257,18 +151,23 @@ async def update(context: Context, request: UpdateRegistry) -> bool:
             _require_same_login(registry, bound, given, stored)
             registry.username = former.username
         changed = sorted(given - {"registry_id"} & set(Registry.model_fields))
-        session.add(_audit(context, "registry.update", registry, changed))
+        session.add(
+            _audit(context, "registry.update", registry, changed=changed, forced=request.force)
+        )
     return True
 
 
-async def remove(context: Context, request: ChosenRegistry) -> RegistryOutput:
+async def remove(context: Context, request: RemoveRegistry) -> RegistryOutput:
     """Remove a registry and its password; return the removed registry.
 
-    A registry that an application uses is not removed.
+    A registry that is used is not removed, unless `force` is given: the error names the uses.
     """
     async with context.transaction() as session:
         registry = await find_registry(session, context, request.registry_id, lock=True)
-        await require_unused_registry(session, registry)
+        if request.force:
+            await forget(session, registry)
+        else:
+            require_unused(registry, await find_uses(session, context, registry))
         source = await session.get(CredentialSource, registry.registry_id)
         quotas = await find_quotas(session, context, registry.registry_id)
         lives = await find_lives(session, context, registry.registry_id)
@@ -276,7 +175,7 @@ async def remove(context: Context, request: ChosenRegistry) -> RegistryOutput:
         shown = shown.model_copy(update={"login": lives.get(registry.registry_id)})
         await remove_source(session, registry)
         await session.delete(registry)
-        session.add(_audit(context, "registry.remove", registry))
+        session.add(_audit(context, "registry.remove", registry, forced=request.force))
     return shown
 
 
@@ -351,7 +250,12 @@ async def _require_named(
 
 
 def _audit(
-    context: Context, action: str, registry: Registry, changed: list[str] | None = None
+    context: Context,
+    action: str,
+    registry: Registry,
+    *,
+    changed: list[str] | None = None,
+    forced: bool | None = None,
 ) -> AuditEvent:
     return audit_event(
         context,
@@ -360,6 +264,7 @@ def _audit(
         name=registry.registry_name,
         host=registry.host,
         changed=changed,
+        forced=forced,
     )
 
 
@@ -368,5 +273,5 @@ PROCEDURES = (
     Procedure("registry.all", "query", NoInput, list[RegistryOutput], get_all),
     Procedure("registry.one", "query", ChosenRegistry, RegistryWithRotation, one),
     Procedure("registry.update", "mutation", UpdateRegistry, bool, update, "admin"),
-    Procedure("registry.remove", "mutation", ChosenRegistry, RegistryOutput, remove, "admin"),
+    Procedure("registry.remove", "mutation", RemoveRegistry, RegistryOutput, remove, "admin"),
 )

@@ -23,7 +23,8 @@ from api.registries.former_logins import (
     require_none_testing,
     show_rotation,
 )
-from api.registries.procedures import ChosenRegistry, find_registry
+from api.registries.procedures import find_registry
+from api.registries.schemas import ChosenRegistry
 from shared.coroutines import wait_for_event
 from shared.credentials.kinds import AnySource
 from shared.credentials.server_tests import Finding, parse_tests

@@ -134,9 +134,10 @@ PROBES: dict[str, Probe] = {
     "registry.all": Probe({}, {}),
     "registry.one": Probe({"registryId": "$registry"}, {"registryId": NOTHING}),
     "registry.update": Probe(
-        {"registryId": "$registry"},
+        {"registryId": "$used_registry", "imagePrefix": "other", "force": True},
         {
             "registryId": NOTHING,
+            "force": False,
             "registryName": "other",
             "registryUrl": "https://ghcr.io",
             "username": refused("you"),
@@ -148,9 +149,13 @@ PROBES: dict[str, Probe] = {
             **TLS,
             **ALLOWED,
         },
-        ("registry",),
+        ("registry", "used_registry"),
     ),
-    "registry.remove": Probe({"registryId": "$registry"}, {"registryId": NOTHING}, ("registry",)),
+    "registry.remove": Probe(
+        {"registryId": "$used_registry", "force": True},
+        {"force": False, "registryId": NOTHING},
+        ("registry", "used_registry"),
+    ),
     "registry.rotate": Probe(
         {"registryId": "$registry", "password": "a new password"},
         {
@@ -463,9 +468,16 @@ OBJECTS = {
 
 
 def example_of(name: str) -> Probe:
-    """The documented example of a procedure, about the objects that its probe is about."""
+    """The documented example of a procedure, about the objects that its probe is about.
+
+    One about a used object is forced, as its probe.
+    """
     probe = PROBES[name]
-    chosen = {key: value for key, value in probe.base.items() if str(value).startswith("$")}
+    chosen = {
+        key: value
+        for key, value in probe.base.items()
+        if str(value).startswith("$") or key == "force"
+    }
     return Probe({**_placed(dict(EXAMPLES[name].request)), **chosen}, {}, probe.fresh)
 
 

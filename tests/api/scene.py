@@ -51,7 +51,7 @@ class Scene:
     async def make(self, name: str) -> None:
         """One thing that nothing was done with yet."""
         match name:
-            case "registry" | "testing" | "kept_login":
+            case "registry" | "testing" | "kept_login" | "used_registry":
                 await self._make_registry(name)
             case "webhook":
                 made = await self.post("webhook.create", url="https://a.example/")
@@ -81,13 +81,16 @@ class Scene:
                 await self._make_server(name)
 
     async def _make_registry(self, name: str) -> None:
-        """A registry; the login of one in ``testing`` is about to change, of another it has."""
+        """A registry; by its name, its login is changing or has changed, or it is used."""
         chosen = (await create_registry(self.client))["registryId"]
         change = {"registryId": chosen, "password": "another password"}
         if name == "testing":
             await self.client.post("/api/registry.rotate", json=change, headers=ASYNC)
         elif name == "kept_login":
             await self.post("registry.update", **change)
+        elif name == "used_registry":
+            user = f"probe-{next(self.numbers)}"
+            await create_application(self.client, name=user, buildRegistryId=chosen)
         self.names[name] = chosen
 
     async def _make_server(self, name: str) -> None:

@@ -97,7 +97,10 @@ MEANINGS = {
         "platform's manifest."
     ),
     "image_not_found": "The registry has no image with this name and tag or digest.",
-    "in_use": "It is in use, so it is not removed. The message names its users.",
+    "in_use": (
+        "It is in use, so it is not removed, or not changed in a way that breaks a use. The "
+        "message names the uses."
+    ),
     "internal": "An internal error. See the log of the process.",
     "last_admin_key": "This is the last administrator's key.",
     "layer_too_large": "The registry, or a proxy before it, refuses a request of this size.",

@@ -69,7 +69,8 @@ class Scene:
                 self.stack.call("server.remove", {"serverId": server["serverId"]})
         for registry in self.stack.call("registry.all"):
             if registry["credential"]:
-                self.stack.call("registry.remove", {"registryId": registry["registryId"]})
+                chosen = {"registryId": registry["registryId"], "force": True}
+                self.stack.call("registry.remove", chosen)
 
     def _run(self, block: Block) -> Iterator[str]:
         if block.name:

@@ -35,7 +35,10 @@ REFUSALS = {
         "`allowedKeys` of the application."
     ),
     "idempotency_mismatch": "Use another `Idempotency-Key` for another request.",
-    "in_use": "Change or remove the applications that use it first.",
+    "in_use": (
+        "Change or remove the applications that use it first. A registry is changed or removed "
+        "all the same with `force: true`."
+    ),
     "internal": "Report the `x-request-id` of the response to the operator.",
     "last_admin_key": "Create another key with the role `admin` first.",
     "name_taken": (

@@ -60,7 +60,9 @@ REGISTRY: Example = {
         "refusals": [],
     },
     "usedBy": {
-        "applications": [{"applicationId": APPLICATION_ID, "name": "shop"}],
+        "applications": [
+            {"applicationId": APPLICATION_ID, "name": "shop", "uses": ["pull", "build"]}
+        ],
         "rollbackPoints": 3,
         "deployHooks": 1,
     },

@@ -364,7 +364,7 @@ async def test_a_registry_in_use_is_not_removed(client: httpx2.AsyncClient, fiel
     removed = await client.post("/api/registry.remove", json=chosen)
 
     assert refused.status_code == 409
-    assert refused.json()["message"].endswith("is used by applications: My App")
+    assert "is used by 1 application: My App (" in refused.json()["message"]
     assert refused.json()["data"]["cause"]["code"] == "in_use"
     assert removed.json() == registry
 

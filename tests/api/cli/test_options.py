@@ -58,6 +58,12 @@ ROTATE = ElsewhereTested(
     "api/cli/test_registry.py", "test_an_operator_rotates_a_password_that_no_argument_shows"
 )
 SHOW_REGISTRY = ElsewhereTested("api/cli/test_registry.py", "test_the_life_of_a_login_is_shown")
+UPDATE_REGISTRY = ElsewhereTested(
+    "api/cli/test_registry.py", "test_a_change_that_breaks_a_use_names_it_and_is_forced"
+)
+REMOVE_REGISTRY = ElsewhereTested(
+    "api/cli/test_registry.py", "test_a_used_registry_is_removed_by_force_alone"
+)
 ROTATE_CANCEL = ElsewhereTested("api/cli/test_registry.py", "test_a_rotation_is_cancelled")
 ROTATE_BACK = ElsewhereTested("api/cli/test_registry.py", "test_the_old_password_is_brought_back")
 ENDS = "test_the_exit_code_says_how_the_{}_ended"
@@ -137,6 +143,17 @@ COMMANDS = {
         [], dict.fromkeys(("registry", "username", "keep", "force"), ROTATE)
     ),
     "registry show": Command([], {"registry": SHOW_REGISTRY}),
+    "registry update": Command(
+        [],
+        dict.fromkeys(
+            (
+                *("registry", "name", "url", "username", "prefix", "allow_server"),
+                *("allow_application", "password", "force"),
+            ),
+            UPDATE_REGISTRY,
+        ),
+    ),
+    "registry remove": Command([], dict.fromkeys(("registry", "force"), REMOVE_REGISTRY)),
     "registry cancel": Command([], {"registry": ROTATE_CANCEL}),
     "registry rollback": Command([], {"registry": ROTATE_BACK}),
     "server add": Command(

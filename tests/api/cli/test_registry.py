@@ -7,7 +7,7 @@ import pytest
 from starlette.applications import Starlette
 
 from shared.vault import KeyRing
-from tests.api.asking import create_registry
+from tests.api.asking import create_application, create_registry
 from tests.api.cli.test_deploy_key import run
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
@@ -89,3 +89,63 @@ async def test_the_life_of_a_login_is_shown(client: httpx2.AsyncClient, url: str
     assert lines["registry"] == f"ours ({created['registryUrl']})"
     assert (lines["login"], lines["last used by"]) == ("untested", "-")
     assert lines["due"] == created["passwordDueAt"]
+
+
+async def test_a_change_that_breaks_a_use_names_it_and_is_forced(
+    client: httpx2.AsyncClient, url: str, fleet: Fleet
+) -> None:
+    used = (await create_registry(client, registryName="ours", imagePrefix="old"))["registryId"]
+    made = await create_application(client, name="shop", buildRegistryId=used)
+    server, application = fleet.servers[0].server_id, made["applicationId"]
+    login = ("--url", "quay.io", "--username", "bob", "--prefix", "team")
+    limits = ("--allow-server", server, "--allow-application", application)
+    changes = ("--name", "theirs", *login, *limits, "--password")
+    words = ("registry", "update", "ours", *changes)
+
+    refused = await run(url, *words, text=f"{NEW}\n")
+    forced = await run(url, *words, "--force", text=f"{NEW}\n")
+
+    assert refused[:2] == (1, "")
+    assert "it would be at quay.io instead of ghcr.io" in refused[2]
+    assert "shop (build)" in refused[2] and "--force" in refused[2]
+    assert forced[:2] == (0, "changed\n")
+    assert "used by applications: shop (build)\n" in forced[2]
+    shown = (await client.get("/api/registry.one", params={"registryId": used})).json()
+    assert (shown["registryName"], shown["registryUrl"]) == ("theirs", "quay.io")
+    assert (shown["imagePrefix"], fleet.login()) == ("team", ("bob", NEW))
+    assert (shown["allowedServers"], shown["allowedApplications"]) == ([server], [application])
+
+
+async def test_limits_and_the_prefix_of_a_registry_are_taken_away(
+    client: httpx2.AsyncClient, url: str, server: TestServer
+) -> None:
+    created = await create_registry(
+        client,
+        registryName="ours",
+        imagePrefix="old",
+        allowedServers=[server.server_id],
+    )
+
+    words = ("--prefix", "", "--allow-server", "")
+    changed = await run(url, "registry", "update", "ours", *words)
+
+    assert changed == (0, "changed\n", "")
+    chosen = {"registryId": created["registryId"]}
+    shown = (await client.get("/api/registry.one", params=chosen)).json()
+    assert (shown["imagePrefix"], shown["allowedServers"]) == (None, [])
+
+
+async def test_a_used_registry_is_removed_by_force_alone(
+    client: httpx2.AsyncClient, url: str
+) -> None:
+    used = (await create_registry(client, registryName="ours"))["registryId"]
+    await create_application(client, name="shop", registryId=used)
+
+    refused = await run(url, "registry", "remove", "ours")
+    forced = await run(url, "registry", "remove", "ours", "--force")
+
+    assert refused[0] == 1
+    assert "is used by 1 application: shop (pull)" in refused[2] and "--force" in refused[2]
+    assert forced[:2] == (0, "removed ours\n")
+    assert "used by applications: shop (pull)\n" in forced[2]
+    assert (await client.get("/api/registry.all")).json() == []

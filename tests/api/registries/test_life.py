@@ -1,10 +1,10 @@
-"""A registry shows the life of its login, and what needs it."""
+"""A registry shows the life of its login."""
 
 from typing import Any
 
 import httpx2
 
-from tests.api.asking import create_application, create_registry
+from tests.api.asking import create_registry
 from tests.api.fleet import TestServer
 from tests.api.registries.refusals import pull, refuse_twice
 
@@ -55,13 +55,3 @@ async def test_a_refused_login_shows_who_was_refused(
     assert (refusal["serverId"], refusal["code"]) == (server.server_id, "auth_bad_credentials")
     assert refusal["times"] == 2
     assert refusal["since"] <= refusal["lastRefusedAt"]
-
-
-async def test_a_registry_names_the_applications_that_need_it(client: httpx2.AsyncClient) -> None:
-    registry_id = (await create_registry(client))["registryId"]
-    application = await create_application(client, registryId=registry_id)
-
-    used = (await read(client, registry_id))["usedBy"]
-
-    named = {"applicationId": application["applicationId"], "name": application["name"]}
-    assert used == {"applications": [named], "rollbackPoints": 0, "deployHooks": 0}

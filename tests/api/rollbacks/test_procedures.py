@@ -274,7 +274,7 @@ async def test_a_point_whose_registry_was_removed_is_not_offered(
     point = await scenario.point()
     other = await create_registry(scenario.client, registryUrl="other.example", imagePrefix="myorg")
     await scenario.update(rollbackRegistryId=other["registryId"])
-    chosen = {"registryId": scenario.application["rollbackRegistryId"]}
+    chosen = {"registryId": scenario.application["rollbackRegistryId"], "force": True}
     removed = await scenario.client.post("/api/registry.remove", json=chosen)
     assert removed.status_code == 200, removed.text
 
