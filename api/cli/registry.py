@@ -58,9 +58,32 @@ def rotate(
     write_line(f"switched; the old login is kept until {rotation['keptUntil']}")
 
 
+@app.command("test")
+def run_test(
+    registry: Chosen,
+    server: Annotated[
+        str | None, typer.Option(help="The id of the server that tests; by default any.")
+    ] = None,
+) -> None:
+    """Test a registry from a server, and show every stage, and what its login may do beyond need.
+
+    Exit code 1: a stage failed.
+    """
+    with client_settings("registry test") as settings:
+        chosen = {"registryId": _find(settings, registry)["registryId"]}
+        request = {**chosen, "serverId": server} if server else chosen
+        report = call(settings, "registry.diagnose", request)
+    for stage in report["stages"]:
+        words = (stage["outcome"], stage["code"], stage["evidence"], stage["remedy"])
+        write_line(f"{stage['stage']}: {': '.join(word for word in words if word)}")
+    _write_excess(report["excess"])
+    if any(stage["outcome"] == "failed" for stage in report["stages"]):
+        raise typer.Exit(1)
+
+
 @app.command()
 def show(registry: Chosen) -> None:
-    """Show the life of a registry's login: its dates, its last use, refusals, and what needs it."""
+    """Show the life of a registry's login: its dates, last use, refusals, rights and users."""
     with client_settings("registry show") as settings:
         found = _find(settings, registry)
         shown = call(settings, "registry.one", {"registryId": found["registryId"]})
@@ -84,6 +107,14 @@ def show(registry: Chosen) -> None:
     for refusal in login["refusals"]:
         where = f"server {refusal['serverId']}" if refusal["serverId"] else "wharf control"
         write_line(f"refused from {where} since {refusal['since']}: {refusal['code']}")
+    _write_excess(shown.get("excess"))
+
+
+def _write_excess(excess: list[dict[str, str]] | None) -> None:
+    """Write what a login may do beyond need; nothing if no test has seen it."""
+    if excess is not None:
+        found = "; ".join(f"{one['code']}: {one['message']}" for one in excess)
+        write_line(f"beyond need: {found or 'nothing known'}")
 
 
 @app.command()

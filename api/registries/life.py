@@ -2,12 +2,17 @@
 
 from typing import Literal
 
+from pydantic import TypeAdapter
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.fields.shapes import Moment, Output
 from api.procedure.context import Context
+from shared.jobs.diagnosis import Excess
 from shared.jobs.logins import CONTROL, Refusal
+from shared.models import Registry
+
+_EXCESS = TypeAdapter(list[Excess])
 
 LoginState = Literal["accepted", "untested", "refused"]
 STATES: dict[str, LoginState] = {"free": "accepted", "trial": "untested", "refused": "refused"}
@@ -20,6 +25,16 @@ SELECT r.registry_id, u.used_at, u.used_job_id, u.used_server_id, u.accepted_at,
  WHERE r.organization_id = :organization_id
    AND (cast(:registry_id AS text) IS NULL OR r.registry_id = :registry_id)
 """)
+
+EXCESS = text("""
+SELECT coalesce(j.result->'excess', j.error->'report'->'excess') AS excess
+  FROM (SELECT job_id, checked_at FROM registry_check
+         WHERE registry_id = :registry_id AND checked_at >= :since
+         ORDER BY checked_at DESC LIMIT 20) c JOIN job j USING (job_id)
+ WHERE jsonb_typeof(coalesce(j.result->'excess', j.error->'report'->'excess')) = 'array'
+ ORDER BY c.checked_at DESC LIMIT 1
+""")
+"""What the newest test saw whose job is still stored, of those since the login was changed."""
 
 
 class RefusedLogin(Output):
@@ -75,6 +90,13 @@ async def find_lives(
         )
         for row in rows
     }
+
+
+async def find_excess(session: AsyncSession, registry: Registry) -> list[Excess] | None:
+    """Return what the login may do beyond need; ``None`` if no recent test has seen it."""
+    values = {"registry_id": registry.registry_id, "since": registry.password_changed_at}
+    found = (await (await session.connection()).execute(EXCESS, values)).scalar()
+    return None if found is None else _EXCESS.validate_python(found)
 
 
 def _show(server: str, found: object) -> RefusedLogin:

@@ -23,7 +23,7 @@ from api.registries.credentials import (
     store_login,
 )
 from api.registries.former_logins import find_newest, keep_former, show_rotation
-from api.registries.life import UNUSED, find_lives
+from api.registries.life import UNUSED, find_excess, find_lives
 from api.registries.quotas import Quota, find_quotas
 from api.registries.schemas import (
     ChosenRegistry,
@@ -108,11 +108,12 @@ async def one(context: Context, request: ChosenRegistry) -> RegistryWithRotation
         quotas = await find_quotas(session, context, registry.registry_id)
         lives = await find_lives(session, context, registry.registry_id)
         uses = await find_uses(session, context, registry)
+        excess = await find_excess(session, registry)
         rotation = await find_newest(session, registry.registry_id)
         found = await show_rotation(session, rotation) if rotation else None
     shown = _show(registry, source, quotas)
     life = {"login": lives.get(registry.registry_id), "used_by": uses.shown()}
-    return RegistryWithRotation(**{**dict(shown), **life}, rotation=found)
+    return RegistryWithRotation(**{**dict(shown), **life}, excess=excess, rotation=found)
 
 
 async def update(context: Context, request: UpdateRegistry) -> bool:

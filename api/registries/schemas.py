@@ -32,6 +32,7 @@ from api.registries.quotas import Quota
 from api.registries.tls import StoredTlsFields
 from api.registries.uses import RegistryUses
 from shared.credentials.kinds import AnySource
+from shared.jobs.diagnosis import Excess
 from shared.providers import Provider
 
 RotateAfterDays = Annotated[int, Field(ge=1, le=3650)]
@@ -73,8 +74,12 @@ class RegistryOutput(Output):
 
 
 class RegistryWithRotation(RegistryOutput):
-    """A registry, and the newest rotation of its login, if there was one."""
+    """A registry; if there was one, the newest rotation of its login; and, if tested, its excess.
 
+    `excess` is that of the newest test of the present login, while the test's job is stored.
+    """
+
+    excess: list[Excess] | None = Field(default=None, exclude_if=lambda found: found is None)
     rotation: RotationOutput | None = Field(default=None, exclude_if=lambda found: found is None)
 
 

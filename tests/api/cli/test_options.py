@@ -58,6 +58,10 @@ ROTATE = ElsewhereTested(
     "api/cli/test_registry.py", "test_an_operator_rotates_a_password_that_no_argument_shows"
 )
 SHOW_REGISTRY = ElsewhereTested("api/cli/test_registry.py", "test_the_life_of_a_login_is_shown")
+TEST_REGISTRY = ElsewhereTested(
+    "api/cli/test_registry.py",
+    "test_a_test_shows_its_stages_and_what_the_login_may_do_beyond_need",
+)
 UPDATE_REGISTRY = ElsewhereTested(
     "api/cli/test_registry.py", "test_a_change_that_breaks_a_use_names_it_and_is_forced"
 )
@@ -143,6 +147,7 @@ COMMANDS = {
         [], dict.fromkeys(("registry", "username", "keep", "force"), ROTATE)
     ),
     "registry show": Command([], {"registry": SHOW_REGISTRY}),
+    "registry test": Command([], dict.fromkeys(("registry", "server"), TEST_REGISTRY)),
     "registry update": Command(
         [],
         dict.fromkeys(

@@ -1,6 +1,7 @@
 """``wharf registry``, against a real API process's socket, with servers that test new logins."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
 
 import httpx2
 import pytest
@@ -10,9 +11,10 @@ from shared.vault import KeyRing
 from tests.api.asking import create_application, create_registry
 from tests.api.cli.test_deploy_key import run
 from tests.api.events.reading import serving
-from tests.api.fleet import TestServer
+from tests.api.fleet import TestServer, bad_error, good_report
 from tests.api.registries.rotating import NEW, OLD, Fleet, open_fleet
 from tests.databases import Database
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -89,6 +91,48 @@ async def test_the_life_of_a_login_is_shown(client: httpx2.AsyncClient, url: str
     assert lines["registry"] == f"ours ({created['registryUrl']})"
     assert (lines["login"], lines["last used by"]) == ("untested", "-")
     assert lines["due"] == created["passwordDueAt"]
+
+
+async def when_queued(database: Database, answer: Awaitable[object]) -> None:
+    queued = "SELECT 1 FROM job WHERE state = 'queued'"
+    await wait_until(lambda: bool(database.execute(queued)), seconds=60)
+    await answer
+
+
+EXCESS = {"code": "delete", "message": "it may delete images in team/connection-test"}
+
+
+async def test_a_test_shows_its_stages_and_what_the_login_may_do_beyond_need(
+    client: httpx2.AsyncClient, url: str, server: TestServer, database: Database
+) -> None:
+    created = await create_registry(client, registryName="ours")
+    words = ("registry", "test", "ours", "--server", server.server_id)
+    database.execute("UPDATE server SET seen_at = now() + interval '1 hour'")
+
+    before = await run(url, "registry", "show", "ours")
+    passed, _ = await asyncio.gather(
+        run(url, *words),
+        when_queued(database, server.succeed_next(good_report() | {"excess": [EXCESS]})),
+    )
+    shown = await run(url, "registry", "show", "ours")
+    failed, _ = await asyncio.gather(
+        run(url, *words), when_queued(database, server.fail_next(bad_error()))
+    )
+    after = await run(url, "registry", "show", "ours")
+    change = {"registryId": created["registryId"], "password": NEW}
+    await client.post("/api/registry.update", json=change)
+    changed = await run(url, "registry", "show", "ours")
+    nowhere = await run(url, *words[:-1], "nothing")
+
+    line = "beyond need: delete: it may delete images in team/connection-test\n"
+    assert passed[0] == 0
+    assert passed[1].startswith("parse: ok\n") and passed[1].endswith(line)
+    assert line in shown[1]
+    assert failed[0] == 1
+    assert "auth: failed: auth_bad_credentials: ghcr.io refuses" in failed[1]
+    assert after[1].endswith("beyond need: nothing known\n")
+    assert "beyond need" not in before[1] + changed[1]
+    assert nowhere[0] == 1
 
 
 async def test_a_change_that_breaks_a_use_names_it_and_is_forced(
