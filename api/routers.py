@@ -3,6 +3,7 @@
 from typing import Any
 
 from api.accounts import api_keys as api_key
+from api.accounts import organizations as organization
 from api.accounts import users as user
 from api.applications import (
     build_settings as application_build,
@@ -54,7 +55,8 @@ MODULES = (
     *(application, application_source, application_key, application_build, build),
     *(deploy, application_control, application_logs),
     *(deployment, deployment_logs, rollback, deploy_hook),
-    *(image, compose, job, webhook, webhook_delivery, api_key, user, restore),
+    *(image, compose, job, webhook, webhook_delivery, organization, api_key),
+    *(user, restore),
     *(dokploy_application, dokploy_deployment, projects, installation, keys),
 )
 

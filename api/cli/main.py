@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from api.cli import application, registry, restored, server
+from api.cli import application, organization, registry, restored, server
 from api.cli import build as builds
 from api.cli import deploy as deployments
 from api.cli import deploy_key as deploy_keys
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(application.app, name="app")
+app.add_typer(organization.app, name="organization")
 app.add_typer(registry.app, name="registry")
 app.add_typer(server.app, name="server")
 

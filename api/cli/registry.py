@@ -127,6 +127,10 @@ def update(
     prefix: Annotated[str | None, typer.Option(help="The image prefix; empty removes it.")] = None,
     allow_server: Servers = None,
     allow_application: Applications = None,
+    rotate_after_days: Annotated[
+        int | None,
+        typer.Option(min=0, max=3650, help="Days until the password is due; 0: the default."),
+    ] = None,
     password: Annotated[
         bool, typer.Option("--password", help="Read a new password from standard input.")
     ] = False,
@@ -150,6 +154,8 @@ def update(
     changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
     if prefix == "":
         changes["imagePrefix"] = None
+    if rotate_after_days is not None:
+        changes["rotateAfterDays"] = rotate_after_days or None
     with client_settings("registry update") as settings:
         chosen = {"registryId": _find(settings, registry)["registryId"]}
         if password:

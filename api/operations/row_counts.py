@@ -72,9 +72,10 @@ SELECT key AS service, sum((value->>'runs')::bigint) AS runs,
 """
 PASSWORDS = """
 SELECT CASE WHEN password_expires_at <= now() THEN 'expired'
-            WHEN password_changed_at + make_interval(days => rotate_after_days) <= now() THEN 'due'
+            WHEN password_changed_at + make_interval(
+              days => coalesce(r.rotate_after_days, o.rotate_after_days)) <= now() THEN 'due'
             ELSE 'current' END AS state, count(*) AS value
-  FROM registry GROUP BY 1
+  FROM registry r JOIN organization o USING (organization_id) GROUP BY 1
 """
 CREDENTIALS = """
 SELECT CASE WHEN r.password_expires_at > now()

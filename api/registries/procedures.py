@@ -39,7 +39,7 @@ from api.registries.uses import Terms, find_uses, forget, require_unused, requir
 from shared.credentials.slots import StoredLogin
 from shared.errors import NotFoundError
 from shared.ids import make_id
-from shared.models import AuditEvent, CredentialSource, Registry
+from shared.models import AuditEvent, CredentialSource, Organization, Registry
 from shared.reference import parse_prefix
 
 CHANGEABLE = (
@@ -76,7 +76,8 @@ async def create(context: Context, request: CreateRegistry) -> CreatedRegistry:
         if login is not None:
             source = await store_login(session, registry, login)
         session.add(_audit(context, "registry.create", registry))
-    shown = _show(registry, source, {}).model_copy(update={"login": UNUSED})
+        days = await _find_default_days(session, context)
+    shown = _show(registry, source, {}, days).model_copy(update={"login": UNUSED})
     return CreatedRegistry.model_validate(shown, from_attributes=True)
 
 
@@ -92,8 +93,9 @@ async def get_all(context: Context, _request: NoInput) -> list[RegistryOutput]:
         sources = await find_sources(session, context)
         quotas = await find_quotas(session, context)
         lives = await find_lives(session, context)
+        days = await _find_default_days(session, context)
     return [
-        _show(row, sources.get(row.registry_id), quotas).model_copy(
+        _show(row, sources.get(row.registry_id), quotas, days).model_copy(
             update={"login": lives.get(row.registry_id)}
         )
         for row in rows
@@ -111,7 +113,8 @@ async def one(context: Context, request: ChosenRegistry) -> RegistryWithRotation
         excess = await find_excess(session, registry)
         rotation = await find_newest(session, registry.registry_id)
         found = await show_rotation(session, rotation) if rotation else None
-    shown = _show(registry, source, quotas)
+        days = await _find_default_days(session, context)
+    shown = _show(registry, source, quotas, days)
     life = {"login": lives.get(registry.registry_id), "used_by": uses.shown()}
     return RegistryWithRotation(**{**dict(shown), **life}, excess=excess, rotation=found)
 
@@ -172,7 +175,8 @@ async def remove(context: Context, request: RemoveRegistry) -> RegistryOutput:
         source = await session.get(CredentialSource, registry.registry_id)
         quotas = await find_quotas(session, context, registry.registry_id)
         lives = await find_lives(session, context, registry.registry_id)
-        shown = _show(registry, source, quotas)
+        days = await _find_default_days(session, context)
+        shown = _show(registry, source, quotas, days)
         shown = shown.model_copy(update={"login": lives.get(registry.registry_id)})
         await remove_source(session, registry)
         await session.delete(registry)
@@ -197,18 +201,28 @@ async def find_registry(
     return registry
 
 
+async def _find_default_days(session: AsyncSession, context: Context) -> int:
+    organization = await session.get_one(Organization, context.organization_id)
+    return organization.rotate_after_days
+
+
 def _show(
-    registry: Registry, source: CredentialSource | None, quotas: Mapping[str, Quota]
+    registry: Registry,
+    source: CredentialSource | None,
+    quotas: Mapping[str, Quota],
+    default_days: int,
 ) -> RegistryOutput:
-    shown = RegistryOutput.model_validate(registry)
-    username = shown_username(registry, source)
-    added = {
-        "username": username,
-        "quota": quotas.get(registry.registry_id),
-        **show_tls(registry),
-        **show_credential(source),
-    }
-    return shown.model_copy(update=added)
+    return RegistryOutput.model_validate(
+        {
+            **registry.model_dump(),
+            "provider": registry.provider,
+            "password_due_at": registry.password_due_at(default_days),
+            "username": shown_username(registry, source),
+            "quota": quotas.get(registry.registry_id),
+            **show_tls(registry),
+            **show_credential(source),
+        }
+    )
 
 
 def seal_given(

@@ -42,7 +42,8 @@ class RegistryOutput(Output):
     """A registry. No answer contains its password, or a secret of its credential.
 
     `provider` is recognised by the host. `passwordExpiresAt` is known of tokens that contain it.
-    The password is due for a change at `passwordDueAt`, `rotateAfterDays` after the last one.
+    The password is due for a change at `passwordDueAt`, `rotateAfterDays` after the last one; null
+    are the days of `organization.settings`.
     `quota` is the limit of pulls, if the registry has one and a worker has seen it.
     With `plainHttp`, the login may be sent without TLS. `usedBy` is answered by `registry.one`.
     """
@@ -61,7 +62,7 @@ class RegistryOutput(Output):
     password_changed_at: Moment
     password_expires_at: Moment | None
     password_due_at: Moment
-    rotate_after_days: int
+    rotate_after_days: int | None
     credential: Document | None = None
     credential_error: CredentialFault | None = None
     quota: Quota | None = None
@@ -105,7 +106,7 @@ class CreateRegistry(StoredTlsFields):
     image_prefix: Prefix | None = None
     allowed_servers: Ids = Field(default_factory=list)
     allowed_applications: Ids = Field(default_factory=list)
-    rotate_after_days: RotateAfterDays = 90
+    rotate_after_days: RotateAfterDays | None = None
 
     @model_validator(mode="after")
     def _has_login(self) -> Self:
@@ -133,7 +134,7 @@ class UpdateRegistry(Change, StoredTlsFields):
     image_prefix: Prefix | None = None
     allowed_servers: Ids = Field(default_factory=list)
     allowed_applications: Ids = Field(default_factory=list)
-    rotate_after_days: RotateAfterDays = 90
+    rotate_after_days: RotateAfterDays | None = None
     force: bool = False
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pydantic import ConfigDict
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, LargeBinary
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
 from shared.models.columns import Moment, document, ids, moment, one_of
@@ -15,16 +15,21 @@ class Organization(SQLModel, table=True):
     """The owner of registries, servers and applications.
 
     ``transfer_limit`` is the limit of concurrent transfers on all its servers; null: no limit. Jobs
-    that were stored before ``held_at``, when the database was restored, wait.
+    that were stored before ``held_at``, when the database was restored, wait. A registry without
+    ``rotate_after_days`` of its own has these.
     """
 
-    __table_args__ = (CheckConstraint("transfer_limit > 0", name="limit_positive"),)
+    __table_args__ = (
+        CheckConstraint("transfer_limit > 0", name="limit_positive"),
+        CheckConstraint("rotate_after_days > 0", name="rotation_positive"),
+    )
 
     organization_id: str = Field(primary_key=True)
     name: str
     created_at: Moment = moment(default_now=True)
     transfer_limit: int | None = None
     held_at: Moment = moment()
+    rotate_after_days: int = Field(default=90, sa_column_kwargs={"server_default": text("90")})
 
 
 class ApiKey(SQLModel, table=True):

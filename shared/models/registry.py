@@ -26,9 +26,10 @@ class Registry(SQLModel, table=True):
     Only ``allowed_servers`` receive its login, for ``allowed_applications``; an empty list allows
     all. ``transfer_limit`` is the limit of concurrent pulls and pushes with it, on all servers.
     ``password_expires_at`` is known of tokens that contain it. A password is due for a change
-    ``rotate_after_days`` after the last one. A registry with a `CredentialSource` has the password
-    that control got last from its provider, and none before the first time. ``login_revision``
-    changes with the password or source that a person gives, not with the logins of a source.
+    ``rotate_after_days`` after the last one; null: those of the organization. A registry with a
+    `CredentialSource` has the password that control got last from its provider, and none before the
+    first time. ``login_revision`` changes with the password or source that a person gives, not with
+    the logins of a source.
 
     ``ca_certificate`` and ``client_certificate`` are PEM, ``client_key`` is sealed; with
     ``install_ca`` workers store them where their Engines look for them. ``certificates`` describes
@@ -63,7 +64,7 @@ class Registry(SQLModel, table=True):
     transfer_limit: int = Field(default=8, sa_column_kwargs={"server_default": text("8")})
     password_changed_at: Moment = moment(default_now=True)
     password_expires_at: Moment = moment()
-    rotate_after_days: int = Field(default=90, sa_column_kwargs={"server_default": text("90")})
+    rotate_after_days: int | None = None
     login_revision: str = Field(
         default_factory=make_id,
         sa_column_kwargs={"server_default": text("(gen_random_uuid())::text")},
@@ -84,10 +85,9 @@ class Registry(SQLModel, table=True):
     def provider(self) -> Provider:
         return recognise(self.host)
 
-    @property
-    def password_due_at(self) -> datetime | None:
-        """Return the time at which the password is due for a change."""
-        days = timedelta(days=self.rotate_after_days)
+    def password_due_at(self, default_days: int) -> datetime | None:
+        """Return when the password is due; ``default_days`` are those of the organization."""
+        days = timedelta(days=self.rotate_after_days or default_days)
         return self.password_changed_at + days if self.password_changed_at else None
 
 

@@ -417,6 +417,8 @@ PROBES: dict[str, Probe] = {
         },
     ),
     "apiKey.all": Probe({}, {}),
+    "organization.settings": Probe({}, {}),
+    "organization.updateSettings": Probe({"rotateAfterDays": 90}, {"rotateAfterDays": 30}),
     "user.get": Probe({}, {}),
     "application.search": Probe(
         {"q": "kept"},

@@ -280,6 +280,7 @@ async def test_a_member_may_use_and_not_change(
         "application.saveDockerProvider": {**of_application, "dockerImage": "nginx"},
         "application.saveBuildType": {**of_application, "buildType": "dockerfile"},
         "application.saveEnvironment": {**of_application, "env": "A=1"},
+        "organization.updateSettings": {"rotateAfterDays": 1},
         "webhook.create": {"url": "https://hooks.example/a"},
         "webhook.update": {"webhookId": "x", "enabled": False},
         "webhook.remove": {"webhookId": "x"},

@@ -45,7 +45,7 @@ def test_every_code_setting_and_procedure_that_a_page_names_exists() -> None:
 
 ROUTERS = {
     *("registry", "server", "application", "build", "deployment", "rollback", "deployHook"),
-    *("image", "compose", "job", "webhook", "apiKey", "restore", "user"),
+    *("image", "compose", "job", "webhook", "apiKey", "restore", "user", "organization"),
 }
 OTHERS = {
     *(

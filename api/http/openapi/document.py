@@ -53,6 +53,7 @@ TAGS = {
     "compose": "Compose files with their images pinned by digest.",
     "job": "Jobs with their attempts, events and results.",
     "webhook": "Endpoints that receive a message when work has ended.",
+    "organization": "Settings of an organization.",
     "apiKey": "API keys and their roles.",
     "user": "The caller, and API keys as clients of Dokploy make them.",
     "project": "The one project of an organization, for clients of Dokploy.",

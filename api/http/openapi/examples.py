@@ -36,6 +36,7 @@ from api.http.openapi.objects import (
     NEW_BUILD,
     NEW_DEPLOYMENT,
     NEW_SERVER,
+    ORGANIZATION,
     ORGANIZATION_ID,
     PATH_CHECK,
     PAUSED_SERVER,
@@ -293,6 +294,8 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "apiKey.all": Example({}, [API_KEY]),
     "apiKey.remove": Example({"apiKeyId": API_KEY["apiKeyId"]}, API_KEY),
+    "organization.settings": Example({}, ORGANIZATION),
+    "organization.updateSettings": Example({"rotateAfterDays": 60}, ORGANIZATION),
     "user.get": Example({}, MEMBER),
     "application.search": Example(
         {"name": "shop", "limit": 20}, {"items": [APPLICATION], "total": 1}

@@ -43,7 +43,7 @@ REGISTRY: Example = {
     "passwordChangedAt": CREATED_AT,
     "passwordExpiresAt": None,
     "passwordDueAt": "2026-09-29T09:00:00.000Z",
-    "rotateAfterDays": 90,
+    "rotateAfterDays": None,
     "credential": None,
     "credentialError": None,
     "quota": None,
@@ -463,6 +463,7 @@ API_KEY: Example = {
     "lastUsedAt": None,
     "organizationId": ORGANIZATION_ID,
 }
+ORGANIZATION: Example = {"organizationId": ORGANIZATION_ID, "rotateAfterDays": 60}
 MEMBER: Example = {
     "id": API_KEY_ID,
     "organizationId": ORGANIZATION_ID,

@@ -248,7 +248,7 @@ PROPERTIES = {
     "rollbackPoints": "Number of rollback points whose images it keeps.",
     "rollbackRegistryId": "Id of the registry that keeps images for rollbacks.",
     "rollbacksToKeep": "Number of rollback points that are kept.",
-    "rotateAfterDays": "Days after which the password is due for a change.",
+    "rotateAfterDays": "Days after which a password is due; null: the organization's.",
     "rolloutBatch": "Number of servers that are changed at once; 0 means all.",
     "rolloutOnFailure": "What happens to the other servers where one fails.",
     "rollsBack": "Id of the failed deployment whose servers get back what they had before.",

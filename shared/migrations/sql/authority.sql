@@ -124,6 +124,8 @@ BEGIN
   RETURN NULL;
 END $$;
 
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.organization
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.api_key
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin', 'last_used_at');
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.registry

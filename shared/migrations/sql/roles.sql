@@ -28,6 +28,7 @@ REVOKE SELECT ON public.job_secret, public.database_epoch FROM wharf_api;
 GRANT INSERT ON public.api_key, public.registry, public.server, public.server_token,
   public.job, public.job_secret, public.job_need, public.audit_event TO wharf_api;
 GRANT UPDATE (last_used_at) ON public.api_key TO wharf_api;
+GRANT UPDATE (rotate_after_days) ON public.organization TO wharf_api;
 -- Of secrets it adds those that are given with a job. Only control adds logins.
 ALTER TABLE public.job_secret ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS password_by_api ON public.job_secret;

@@ -143,6 +143,8 @@ COMMANDS = {
     "host-key": Command([], dict.fromkeys(("application", "keys"), DEPLOY_KEY)),
     "doctor": Command([], {}),
     "resume": Command([], {"show_only": ["--list"]}),
+    "organization show": Command([], {}),
+    "organization update": Command([], {"rotate_after_days": ["--rotate-after-days", "30"]}),
     "registry rotate": Command(
         [], dict.fromkeys(("registry", "username", "keep", "force"), ROTATE)
     ),
@@ -153,7 +155,7 @@ COMMANDS = {
         dict.fromkeys(
             (
                 *("registry", "name", "url", "username", "prefix", "allow_server"),
-                *("allow_application", "password", "force"),
+                *("allow_application", "rotate_after_days", "password", "force"),
             ),
             UPDATE_REGISTRY,
         ),

@@ -143,7 +143,8 @@ async def test_a_change_that_breaks_a_use_names_it_and_is_forced(
     server, application = fleet.servers[0].server_id, made["applicationId"]
     login = ("--url", "quay.io", "--username", "bob", "--prefix", "team")
     limits = ("--allow-server", server, "--allow-application", application)
-    changes = ("--name", "theirs", *login, *limits, "--password")
+    days = ("--rotate-after-days", "30")
+    changes = ("--name", "theirs", *login, *limits, *days, "--password")
     words = ("registry", "update", "ours", *changes)
 
     refused = await run(url, *words, text=f"{NEW}\n")
@@ -158,9 +159,10 @@ async def test_a_change_that_breaks_a_use_names_it_and_is_forced(
     assert (shown["registryName"], shown["registryUrl"]) == ("theirs", "quay.io")
     assert (shown["imagePrefix"], fleet.login()) == ("team", ("bob", NEW))
     assert (shown["allowedServers"], shown["allowedApplications"]) == ([server], [application])
+    assert shown["rotateAfterDays"] == 30
 
 
-async def test_limits_and_the_prefix_of_a_registry_are_taken_away(
+async def test_limits_days_and_the_prefix_of_a_registry_are_taken_away(
     client: httpx2.AsyncClient, url: str, server: TestServer
 ) -> None:
     created = await create_registry(
@@ -168,15 +170,17 @@ async def test_limits_and_the_prefix_of_a_registry_are_taken_away(
         registryName="ours",
         imagePrefix="old",
         allowedServers=[server.server_id],
+        rotateAfterDays=30,
     )
 
-    words = ("--prefix", "", "--allow-server", "")
+    words = ("--prefix", "", "--allow-server", "", "--rotate-after-days", "0")
     changed = await run(url, "registry", "update", "ours", *words)
 
     assert changed == (0, "changed\n", "")
     chosen = {"registryId": created["registryId"]}
     shown = (await client.get("/api/registry.one", params=chosen)).json()
     assert (shown["imagePrefix"], shown["allowedServers"]) == (None, [])
+    assert shown["rotateAfterDays"] is None
 
 
 async def test_a_used_registry_is_removed_by_force_alone(

@@ -14,9 +14,12 @@ INTERVAL = timedelta(seconds=10)
 
 # An expired token is one that nobody renews, or that its source could not renew in time.
 TELL_CREDENTIALS = """
-WITH happened AS (
-  SELECT registry_id, 'credential.due' AS event FROM registry
-   WHERE password_changed_at + make_interval(days => rotate_after_days) <= now()
+WITH due AS (
+  SELECT r.registry_id, r.password_changed_at + make_interval(
+           days => coalesce(r.rotate_after_days, o.rotate_after_days)) AS due_at
+    FROM registry r JOIN organization o USING (organization_id)
+), happened AS (
+  SELECT registry_id, 'credential.due' AS event FROM due WHERE due_at <= now()
   UNION ALL
   SELECT r.registry_id, 'credential.expired' FROM registry r
     LEFT JOIN credential_source s USING (registry_id)
@@ -28,8 +31,7 @@ INSERT INTO credential_notice (registry_id, event, subject, organization_id, dat
 SELECT registry_id, event, r.login_revision, r.organization_id, jsonb_build_object(
          'registryId', registry_id, 'registryName', r.registry_name, 'host', r.host,
          'username', r.username, 'passwordChangedAt', show_moment(r.password_changed_at),
-         'passwordDueAt', show_moment(
-           r.password_changed_at + make_interval(days => r.rotate_after_days)),
+         'passwordDueAt', show_moment(due.due_at),
          'passwordExpiresAt', show_moment(r.password_expires_at),
          'refusals', (
            SELECT coalesce(jsonb_agg(jsonb_build_object(
@@ -38,7 +40,7 @@ SELECT registry_id, event, r.login_revision, r.organization_id, jsonb_build_obje
                     'since', show_moment(to_timestamp((refused.value->>'since')::float)))
                   ORDER BY refused.server), '[]')
              FROM jsonb_each(coalesce(u.refusals, '{}')) AS refused (server, value)))
-  FROM happened JOIN registry r USING (registry_id)
+  FROM happened JOIN registry r USING (registry_id) JOIN due USING (registry_id)
   LEFT JOIN login_use u USING (registry_id, login_revision)
  WHERE NOT EXISTS (
    SELECT FROM credential_notice n WHERE n.registry_id = happened.registry_id
