@@ -37,6 +37,7 @@ SQL_FILES = (
     "jobs/sql/worker/caller.sql",
     "jobs/sql/worker/register.sql",
     "jobs/sql/worker/claim.sql",
+    "jobs/sql/certificates.sql",
     "jobs/sql/worker/heartbeat.sql",
     "jobs/sql/worker/event.sql",
     "jobs/sql/worker/finish.sql",

@@ -20,6 +20,7 @@ from shared.database import TCP_TIMEOUTS
 from shared.faults import Fault
 from shared.jobs.states import Outcome
 from shared.untrusted.text import plain_text
+from worker.jobs.engine_certificates import StoredCertificate
 
 CALL_SECONDS = 4.0
 """The timeout of a call, which also ends it on a link that drops every packet."""
@@ -86,12 +87,13 @@ class HeartbeatAnswer(_Answer):
     """The answer to a heartbeat.
 
     ``now`` is PostgreSQL's clock, in seconds since the epoch. ``ended`` lists the pending jobs that
-    will have no further attempt.
+    will have no further attempt, ``unwanted`` the stored certificates that no registry needs.
     """
 
     status: Literal["current", "superseded"]
     jobs: list[HeldAttempt] = []
     ended: list[str] = []
+    unwanted: list[StoredCertificate] = []
     now: float | None = None
     mark: str | None = None
 
@@ -167,15 +169,17 @@ class Functions:
         leaving: bool = False,
         engine: Mapping[str, Any] | None = None,
         clock_ahead: float | None = None,
+        certificates: Sequence[StoredCertificate] = (),
     ) -> HeartbeatAnswer:
         """Prolong the leases of the running jobs and report the state of this worker.
 
         ``pending`` lists the jobs in the recovery journal, to learn which of them have ended.
         ``draining`` asks for no new jobs. ``leaving`` marks the last heartbeat of this worker.
         ``engine`` is the Engine's description if there is a newer one; ``clock_ahead`` is in
-        seconds.
+        seconds. ``certificates`` are those that this worker has stored for its Engine, to learn
+        which of them no registry needs any more.
         """
-        document = {
+        document: dict[str, Any] = {
             "jobs": [job.model_dump() for job in jobs],
             "begun": list(pending),
             "draining": draining,
@@ -184,6 +188,8 @@ class Functions:
             "clock_ahead_seconds": clock_ahead,
             "mark": self._mark,
         }
+        if certificates:
+            document["certificates"] = [each.model_dump() for each in certificates]
         answer = HeartbeatAnswer.model_validate(await self._call("heartbeat", document))
         self._keep_new_mark(answer.mark)
         return answer

@@ -40,7 +40,7 @@ from worker.images import compose, verification
 from worker.images import copy as copies
 from worker.images import pull_push_tag as images
 from worker.jobs.attempt import Attempt
-from worker.jobs.engine_certificates import EngineCertificates
+from worker.jobs.engine_certificates import EngineCertificates, WrittenFiles
 from worker.jobs.tools import Tools
 from worker.jobs.workspaces import Workspaces
 from worker.login import Grants
@@ -72,7 +72,9 @@ async def open_work(
         settings.url,
         journal=journal,
         host_paths=host_paths,
-        engine_certificates=EngineCertificates(settings.certificates_dir),
+        engine_certificates=EngineCertificates(
+            settings.certificates_dir, WrittenFiles.open(settings.state_dir / "certificates.json")
+        ),
     )
 
     stack.push_async_callback(tools.clean_ups.finish)
@@ -80,7 +82,8 @@ async def open_work(
     async def work(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:
         return await _begin(command, grants, attempt, replace(tools, quotas=attempt.quotas))
 
-    return OpenedWork(work, partial(describe_machine, engine, host_paths.allowed), journal)
+    describe = partial(describe_machine, engine, host_paths.allowed)
+    return OpenedWork(work, describe, journal, tools.engine_certificates)
 
 
 def _begin(

@@ -8,7 +8,7 @@ heartbeats of a draining worker say so, and its last one says that it leaves.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
@@ -23,6 +23,8 @@ from shared.errors import SetupError
 from shared.jobs.commands import SUPPORTED
 from shared.jobs.states import HEARTBEAT_INTERVAL, LEASE
 from worker.jobs.attempt import Attempt, StopReason
+from worker.jobs.clean_ups import CleanUps
+from worker.jobs.engine_certificates import StoredCertificate
 from worker.jobs.functions import (
     RENEW_SECONDS,
     AttemptHeartbeat,
@@ -69,6 +71,16 @@ class PendingRecoveries(Protocol):
         """Record the jobs that will have no further attempt."""
 
 
+class Certificates(Protocol):
+    """The certificates of registries that this worker has stored for its Engine."""
+
+    async def find(self) -> Sequence[StoredCertificate]:
+        """Return the files."""
+
+    async def remove(self, unwanted: Iterable[StoredCertificate]) -> None:
+        """Remove files that no registry needs any more."""
+
+
 @dataclass
 class Outage:
     """The start of a database outage, in seconds of the loop's clock."""
@@ -108,6 +120,7 @@ class Presence:
     recoveries: PendingRecoveries | None = None
     is_removed: IsRemoved | None = None
     on_removed: Callable[[], None] | None = None
+    certificates: Certificates | None = None
     every: timedelta = HEARTBEAT_INTERVAL
     fence: timedelta = FENCE
     patience: timedelta = REGISTER_PATIENCE
@@ -117,6 +130,8 @@ class Presence:
     _notified: asyncio.Event = field(default_factory=asyncio.Event)
     _fencing: asyncio.TimerHandle | None = None
     _engine: dict[str, Any] | None = None
+    _stored: Sequence[StoredCertificate] = ()
+    _removals: CleanUps = field(default_factory=CleanUps)
     _clock: Clock = field(default_factory=Clock)
     _outage: Outage = field(default_factory=Outage)
 
@@ -177,6 +192,7 @@ class Presence:
             self._send_heartbeats(),
             self._listen_for_notifications(),
             self._refresh_description(),
+            self._find_certificates(),
         )
         tasks = [asyncio.create_task(step) for step in steps]
         try:
@@ -184,6 +200,7 @@ class Presence:
         finally:
             await end(*tasks)
             self._cancel_fence()
+            await self._removals.finish()
 
     async def _refresh_description(self) -> None:
         """Describe the Engine at intervals for the next heartbeat; more often while it is away."""
@@ -196,6 +213,12 @@ class Presence:
             engine = await self.describe()
             is_there = bool(engine)
             self._engine = engine
+
+    async def _find_certificates(self) -> None:
+        """Find the stored certificates for the next heartbeat, at the start and at intervals."""
+        while self.certificates is not None:
+            self._stored = await self.certificates.find()
+            await asyncio.sleep(self.describe_every.total_seconds())
 
     async def _listen_for_notifications(self) -> None:
         async with listening(
@@ -216,7 +239,7 @@ class Presence:
         self._restart_fence(loop.time())
         while True:
             started = loop.time()
-            engine, asked_at = self._engine, time.time()
+            engine, stored, asked_at = self._engine, self._stored, time.time()
             try:
                 reported = self._claimed()
                 jobs = [_make_heartbeat(attempt) for attempt in reported]
@@ -226,6 +249,7 @@ class Presence:
                     draining=self._draining,
                     engine=engine,
                     clock_ahead=self._clock.ahead,
+                    certificates=stored,
                 )
             except (*DatabaseAway, psycopg.Error) as error:
                 if self._outage.record_failure(loop.time()):
@@ -249,10 +273,17 @@ class Presence:
             self._clock.compare(asked_at, time.time(), answer.now)
             if self._engine is engine:
                 self._engine = None
+            if self._stored is stored:
+                self._stored = ()
             _apply_answer(answer, reported)
-            if self.recoveries:
-                self.recoveries.mark_ended(answer.ended)
+            self._clean_up(answer)
             await self._pause()
+
+    def _clean_up(self, answer: HeartbeatAnswer) -> None:
+        if self.recoveries:
+            self.recoveries.mark_ended(answer.ended)
+        if self.certificates and answer.unwanted:
+            self._removals.start(self.certificates.remove(answer.unwanted))
 
     def _leave_removed(self) -> None:
         self.stop_all(StopReason.LEASE_LOST)

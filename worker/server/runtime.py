@@ -18,7 +18,7 @@ from worker.jobs.attempt import Attempt, AttemptResult, StopReason, Work, run_at
 from worker.jobs.functions import Functions
 from worker.machine import Describe
 from worker.server.enrolment import is_removed
-from worker.server.heartbeat import PendingRecoveries, Presence
+from worker.server.heartbeat import Certificates, PendingRecoveries, Presence
 from worker.server.identity import Enrolment, StateDirectory, make_not_joined_error
 
 Result = TypeVar("Result")
@@ -29,11 +29,12 @@ log = structlog.get_logger()
 
 
 class OpenedWork(NamedTuple):
-    """The function that does the work, the Engine's description and the pending recoveries."""
+    """The function that does the work, and what heartbeats report of this server."""
 
     work: Work
     describe: Describe
     recoveries: PendingRecoveries
+    certificates: Certificates | None = None
 
 
 OpenWork = Callable[[contextlib.AsyncExitStack], Coroutine[Any, Any, OpenedWork]]
@@ -205,6 +206,7 @@ async def _start(
             opened.recoveries,
             is_removed=partial(asyncio.to_thread, is_removed, enrolment),
             on_removed=callbacks.on_removed,
+            certificates=opened.certificates,
         )
         stack.push_async_callback(presence.leave)
         # Before the Engine and the database are closed: a thread waits for each attempt.

@@ -1,5 +1,6 @@
 """Certificates for a server's Engine: written whole, marked, and never in place of others."""
 
+import hashlib
 import stat
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from shared.faults import FAULTS, FaultCode
-from worker.jobs.engine_certificates import EngineCertificates
+from worker.jobs.engine_certificates import EngineCertificates, StoredCertificate, WrittenFiles
 from worker.login import Login
 from worker.registry_tls import RegistryTls
 
@@ -134,3 +135,95 @@ def test_other_remedies_stay() -> None:
     assert certificates.advise("do this", FaultCode.TLS_UNKNOWN_CA, HOST, None) == "do this"
     code = FaultCode.PULL_DENIED
     assert certificates.advise(FAULTS[code].remedy, code, HOST, None) == FAULTS[code].remedy
+
+
+# Files that no registry needs any more
+
+
+async def test_files_are_found_again_after_a_restart(tmp_path: Path) -> None:
+    state = tmp_path / "certificates.json"
+    await EngineCertificates(tmp_path, WrittenFiles.open(state)).install(login(WHOLE))
+
+    found = await EngineCertificates(tmp_path, WrittenFiles.open(state)).find()
+
+    assert sorted(each.file for each in found) == ["ca.crt", "client.cert", "client.key"]
+    assert {(each.host, each.registry_id) for each in found} == {(HOST, "ours")}
+    digest = hashlib.sha256(b"a certificate\n").hexdigest()
+    assert [each.sha256 for each in found if each.file != "ca.crt"] == [digest, digest]
+
+
+async def test_files_of_other_workers_and_lost_ones_are_not_found(tmp_path: Path) -> None:
+    await EngineCertificates(tmp_path).install(login(WHOLE))
+    lost = WrittenFiles(registries={"gone.lan/ca.crt": "ours", f"{HOST}/ca.crt": "theirs"})
+    (tmp_path / "broken.json").write_text("{")
+
+    found = [
+        await EngineCertificates(tmp_path, written).find()
+        for written in (WrittenFiles(), lost, WrittenFiles.open(tmp_path / "broken.json"))
+    ]
+
+    assert found == [[], [], []]
+
+
+async def test_only_the_files_that_are_named_are_removed(tmp_path: Path) -> None:
+    certificates = EngineCertificates(tmp_path)
+    await certificates.install(login(WHOLE))
+    found = await certificates.find()
+
+    await certificates.remove(each for each in found if each.file != "ca.crt")
+
+    assert list(contents(tmp_path)) == ["ca.crt"]
+    assert certificates.written.registries == {f"{HOST}/ca.crt": "ours"}
+
+
+@pytest.mark.parametrize("change", ["edited", "another registry's", "gone", "unreadable"])
+async def test_a_file_that_is_somebody_else_s_by_now_is_not_removed(
+    tmp_path: Path, change: str
+) -> None:
+    certificates = EngineCertificates(tmp_path)
+    only_ca = {"client_certificate": "", "client_key": SecretStr("")}
+    ours = WHOLE.model_copy(update=only_ca)
+    await certificates.install(login(ours))
+    found = await certificates.find()
+    file = tmp_path / HOST / "ca.crt"
+    match change:
+        case "edited":
+            file.write_text(file.read_text() + "one more\n")
+        case "another registry's":
+            other = ours.model_copy(update={"registry_id": "another"})
+            await EngineCertificates(tmp_path).install(login(other))
+        case "gone":
+            file.unlink()
+        case _:
+            file.unlink()
+            file.mkdir()
+    before = file.read_text() if file.is_file() else None
+
+    await certificates.remove(found)
+
+    assert (file.read_text() if file.is_file() else None) == before
+
+
+async def test_a_file_that_a_job_stored_again_meanwhile_stays(tmp_path: Path) -> None:
+    certificates = EngineCertificates(tmp_path)
+    await certificates.install(login(WHOLE))
+    found = await certificates.find()
+    await certificates.install(login(WHOLE))
+
+    await certificates.remove(found)
+    kept = contents(tmp_path)
+    await certificates.remove(await certificates.find())
+
+    assert sorted(kept) == ["ca.crt", "client.cert", "client.key"]
+    assert contents(tmp_path) == {}
+
+
+async def test_a_file_that_was_never_found_is_not_removed(tmp_path: Path) -> None:
+    certificates = EngineCertificates(tmp_path)
+    await certificates.find()
+    await certificates.install(login(WHOLE))
+    forged = StoredCertificate(registry_id="ours", host=HOST, file="ca.crt", sha256="")
+
+    await certificates.remove([forged])
+
+    assert "ca.crt" in contents(tmp_path)

@@ -1,17 +1,20 @@
 -- heartbeat {incarnation, jobs: [{job_id, attempt, progress, login}], begun: [job_id], draining, leaving, engine,
---       clock_ahead_seconds, mark}
---   → {status: current, jobs: [{job_id, attempt, cancel, login: {sealed, number}}], ended: [job_id], now, mark} | {status: superseded}
+--       clock_ahead_seconds, certificates: [{registry_id, host, file, sha256}], mark}
+--   → {status: current, jobs: [{job_id, attempt, cancel, login: {sealed, number}}], ended: [job_id],
+--      unwanted: [{registry_id, host, file, sha256}], now, mark} | {status: superseded}
 -- Renew the lease of every job in `jobs`. A job that is missing in the answer is not the caller's any more. A worker
 -- that is `draining` gets no new jobs; one that is `leaving` is not the current worker any more. `engine` and
 -- `clock_ahead_seconds` may be missing: then they stay as they were. `now` is in seconds since the epoch. `begun` are
 -- the jobs in the recovery journal; `ended` are those of them that the caller gets no further attempt at, also a job
 -- that there is no record of. `login` of a reported job is the number of the login that its worker has: if control has
--- made a newer one, the answer has it; a worker that reports none gets none.
+-- made a newer one, the answer has it; a worker that reports none gets none. `certificates` are files that the worker
+-- has stored for its Engine; `unwanted` are those of them that no registry needs any more.
 CREATE OR REPLACE FUNCTION worker_v1.heartbeat(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   held jsonb;
   ended jsonb;
+  unwanted jsonb;
 BEGIN
   PERFORM public.epoch_check(document->>'mark');
   UPDATE public.server SET
@@ -59,6 +62,11 @@ BEGIN
    WHERE NOT EXISTS (
      SELECT 1 FROM public.job j
       WHERE j.job_id = reported.job_id AND j.server_id = worker_v1.me() AND j.finished_at IS NULL);
-  RETURN jsonb_build_object('status', 'current', 'jobs', held, 'ended', ended,
+  SELECT coalesce(jsonb_agg(stored.file), '[]') INTO unwanted
+    FROM (SELECT file FROM jsonb_array_elements(CASE WHEN jsonb_typeof(document->'certificates') = 'array'
+                                                     THEN document->'certificates' ELSE '[]' END) file
+           WHERE jsonb_typeof(file) = 'object' LIMIT 1000) stored
+   WHERE NOT public.certificate_is_wanted(worker_v1.me(), stored.file);
+  RETURN jsonb_build_object('status', 'current', 'jobs', held, 'ended', ended, 'unwanted', unwanted,
                             'now', extract(epoch FROM clock_timestamp()), 'mark', public.epoch_mark());
 END $$;
