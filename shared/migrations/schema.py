@@ -40,6 +40,7 @@ SQL_FILES = (
     "jobs/sql/certificates.sql",
     "jobs/sql/worker/heartbeat.sql",
     "jobs/sql/worker/event.sql",
+    "jobs/sql/nearest.sql",
     "jobs/sql/worker/finish.sql",
     "jobs/sql/worker/former_names.sql",
     "jobs/sql/queue.sql",

@@ -139,6 +139,9 @@ GRANT SELECT, UPDATE ON public.job, public.job_attempt TO wharf_functions;
 GRANT SELECT, DELETE ON public.job_secret TO wharf_functions;
 GRANT SELECT (registry_id, organization_id, login_revision, registry_name, host, username, install_ca, ca_certificate,
   client_certificate, allowed_servers) ON public.registry TO wharf_functions;
+GRANT SELECT (application_id, organization_id, registry_id, build_registry_id, rollback_registry_id, docker_image)
+  ON public.application TO wharf_functions;
+GRANT SELECT (application_id, build_id, outcome, reference, retained) ON public.build TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE ON public.login_use TO wharf_functions;
 GRANT SELECT, INSERT ON public.job_event TO wharf_functions;
 GRANT SELECT ON public.deployment, public.deployment_server TO wharf_functions;
@@ -155,7 +158,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON public.registry_quota TO wharf_functions
 GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
 GRANT EXECUTE ON FUNCTION public.job_backoff, public.job_close_attempt, public.job_lose, public.job_id_at,
-  public.job_delete_login, public.job_delete_secrets, public.certificate_is_wanted, public.registry_check_add, public.job_ended_add,
+  public.job_delete_login, public.job_delete_secrets, public.certificate_is_wanted, public.registry_check_add,
+  public.repository_of, public.spelling_difference, public.nearest_repository, public.job_ended_add,
   public.login_verdict, public.login_refusals_after, public.login_record, public.job_record_logins,
   public.running_deployment, public.application_record_state,
   public.quota_number, public.quota_available, public.quota_next_try, public.quota_after, public.quota_spent,

@@ -1,4 +1,7 @@
-"""The manifest of a reference; for a tag that does not exist, the one that was probably meant."""
+"""The manifest of a reference; for one that does not exist, the name that was probably meant.
+
+A registry is asked one question more at the most.
+"""
 
 from contextlib import suppress
 
@@ -8,10 +11,10 @@ from shared.reference import Reference
 from worker.oci.providers.nearest import find_nearest
 from worker.oci.registry import manifests
 from worker.oci.registry.client import RegistryClient
-from worker.oci.registry.listing import list_tags
+from worker.oci.registry.listing import list_repositories, list_tags
 from worker.oci.registry.manifest import Manifest
 
-MAX_TAGS = 100
+MAX_NAMES = 100
 
 
 async def fetch_root(client: RegistryClient, reference: Reference) -> Manifest:
@@ -19,24 +22,29 @@ async def fetch_root(client: RegistryClient, reference: Reference) -> Manifest:
 
     Raises:
         RegistryError: as `manifests.fetch`; the remedy of ``image_not_found`` names a tag that is
-            spelled alike.
+            spelled alike, that of ``repo_missing`` a repository.
     """
     try:
         return await manifests.fetch(client, reference.repository, reference.target)
     except RegistryError as error:
-        if error.code != FaultCode.IMAGE_NOT_FOUND or reference.digest:
+        nearest = await _find_nearest(client, reference, FaultCode(error.code))
+        if not nearest:
             raise
-        raise await _suggest_tag(client, reference, error) from error
+        remedy = f"Did you mean {nearest}? {FAULTS[FaultCode(error.code)].remedy}"
+        raise RegistryError(
+            FaultCode(error.code), error.message, remedy=remedy, evidence=error.evidence
+        ) from error
 
 
-async def _suggest_tag(
-    client: RegistryClient, reference: Reference, error: RegistryError
-) -> RegistryError:
-    nearest, code = "", FaultCode(error.code)
+async def _find_nearest(client: RegistryClient, reference: Reference, code: FaultCode) -> str:
+    """Return a name that the registry lets this login see; empty if none is spelled alike."""
     with suppress(RegistryError):
-        tags = await list_tags(client, reference.repository, MAX_TAGS)
-        nearest = find_nearest(reference.target, tags)
-    if not nearest:
-        return error
-    remedy = f"Did you mean the tag {nearest}? {FAULTS[code].remedy}"
-    return RegistryError(code, error.message, remedy=remedy, evidence=error.evidence)
+        if code is FaultCode.REPO_MISSING:
+            repositories = await list_repositories(client, MAX_NAMES, pages=1)
+            nearest = find_nearest(reference.repository, repositories)
+            return nearest and f"the repository {nearest}"
+        if code is FaultCode.IMAGE_NOT_FOUND and not reference.digest:
+            tags = await list_tags(client, reference.repository, MAX_NAMES, pages=1)
+            nearest = find_nearest(reference.target, tags)
+            return nearest and f"the tag {nearest}"
+    return ""

@@ -25,14 +25,16 @@ class _Page(BaseModel):
     repositories: list[str] | None = None
 
 
-async def list_tags(client: RegistryClient, repository: str, limit: int) -> tuple[str, ...]:
-    """Return at most ``limit`` tags, in the registry's order.
+async def list_tags(
+    client: RegistryClient, repository: str, limit: int, *, pages: int | None = None
+) -> tuple[str, ...]:
+    """Return at most ``limit`` tags, in the registry's order, of at most so many ``pages``.
 
     Raises:
         RegistryError: the registry refuses, or does not return a list.
     """
     path, scope = _tags_of(repository)
-    return await _list_entries(client, path, scope, limit)
+    return await _list_entries(client, path, scope, limit, pages=pages)
 
 
 async def read_first_page(client: RegistryClient, repository: str, page: Response | None) -> None:
@@ -80,14 +82,16 @@ async def list_all_tags(
     return None
 
 
-async def list_repositories(client: RegistryClient, limit: int) -> tuple[str, ...]:
+async def list_repositories(
+    client: RegistryClient, limit: int, *, pages: int | None = None
+) -> tuple[str, ...]:
     """Return at most ``limit`` repositories; many registries refuse this to every login.
 
     Raises:
         RegistryError: as `list_tags`.
     """
     scope = Scope("catalog", frozenset("*"), "registry")
-    return await _list_entries(client, "_catalog", scope, limit)
+    return await _list_entries(client, "_catalog", scope, limit, pages=pages)
 
 
 def _tags_of(repository: str) -> tuple[str, Scope]:
@@ -96,9 +100,12 @@ def _tags_of(repository: str) -> tuple[str, Scope]:
 
 
 async def _list_entries(
-    client: RegistryClient, path: str, scope: Scope, limit: int
+    client: RegistryClient, path: str, scope: Scope, limit: int, *, pages: int | None
 ) -> tuple[str, ...]:
-    """Return at most ``limit`` entries, following ``Link`` (OCI distribution, "Listing Tags")."""
+    """Return at most ``limit`` entries, following ``Link`` (OCI distribution, "Listing Tags").
+
+    ``pages`` is the maximum of requests; ``None`` stands for none.
+    """
     first = await client.url(path)
     url: URL | None = first.with_query(n=min(limit, PAGE_ENTRIES))
     entries: dict[str, None] = {}
@@ -113,6 +120,9 @@ async def _list_entries(
         entries.update(dict.fromkeys(new))
         # A page without new entries ends the loop, which would otherwise be endless.
         url = _parse_next(response, first) if new else None
+        pages = pages and pages - 1
+        if pages == 0:
+            break
     return tuple(entries)[:limit]
 
 

@@ -9,7 +9,7 @@
 -- one if a registry allows no more pulls now: the job waits for its quota (quotas.sql), unless somebody waits for its
 -- answer (class quick). A push that found no repository, at a registry for which control creates them, is queued
 -- again for control to make it due: three times at most. A result that cannot be stored, or that has an invalid
--- digest, is a failure.
+-- digest, is a failure. The remedy of a missing image names the repository that is spelled alike, if there is one.
 CREATE OR REPLACE FUNCTION worker_v1.finish(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -21,6 +21,7 @@ DECLARE
   is_limited boolean;
   refused text[];
   is_created boolean;
+  nearest text;
   too_often boolean;
   before text;
 BEGIN
@@ -64,6 +65,14 @@ BEGIN
   IF is_created THEN
     outcome := 'returned';
     what := what || '{"remedy": "Nothing is to be done: wharf control creates the repository.", "retryable": true}';
+  END IF;
+  IF outcome = 'failed' AND what->>'code' IN ('repo_missing', 'image_not_found')
+     AND coalesce(what->>'remedy', '') NOT LIKE 'Did you mean%' THEN
+    SELECT public.nearest_repository(m, what->>'code', what->>'stage') INTO nearest
+      FROM public.job m WHERE m.job_id = document->>'job_id' AND m.server_id = worker_v1.me();
+    IF nearest IS NOT NULL THEN
+      what := what || jsonb_build_object('remedy', concat_ws(' ', 'Did you mean ' || nearest || '?', what->>'remedy'));
+    END IF;
   END IF;
   too_often := outcome IN ('cancelled', 'returned') AND NOT login_ended AND NOT is_limited
     AND NOT is_created AND 3 <= (
