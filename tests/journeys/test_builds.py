@@ -100,7 +100,7 @@ def test_a_pipeline_s_build_is_pushed_and_retained_and_pulled_by_its_digest_else
     assert image == f"{port.registry.host}/team/built-app:1.0"
     [build] = port.stack.call("build.all", {"applicationId": application_id})
     assert (build["digest"], build["revision"]) == (digest, repository.commit)
-    assert "LABEL of" in ran.stderr and "retain: succeeded" in ran.stderr
+    assert "COPY page" in ran.stderr and "retain: succeeded" in ran.stderr
     pulled = port.jobs.pull(
         port.servers[1].server_id, stored["registryId"], f"{build['retained']}@{digest}"
     )
