@@ -11,9 +11,11 @@ from shared.faults import Fault
 
 SERVICE = "release"
 GATE = """
-SELECT ARRAY(SELECT row_id FROM set_aside WHERE service = 'release' AND next_at > now()) AS aside
+SELECT ARRAY(SELECT row_id FROM set_aside WHERE service = 'release' AND next_at > now()) AS aside,
+       set_config('plan_cache_mode', 'force_generic_plan', true) AS plan_cache_mode
   FROM release_gate FOR UPDATE SKIP LOCKED
 """
+"""To plan the statement that chooses takes longer than to run it, so its plan is kept."""
 
 QUEUED = "SELECT EXISTS (SELECT FROM job WHERE state = 'queued') AS has_queued"
 
@@ -248,7 +250,8 @@ async def enter(connection: Connection) -> list[str] | None:
 
 async def dispatch(connection: Connection, aside: Sequence[str]) -> list[Released]:
     """Dispatch due jobs within the limits; the gate has to be locked."""
-    cursor = await connection.execute(RELEASE, {"most": MAX_JOBS, "aside": aside})
+    values = {"most": MAX_JOBS, "aside": aside}
+    cursor = await connection.execute(RELEASE, values, prepare=True)
     return [Released(**row) for row in await cursor.fetchall()]
 
 

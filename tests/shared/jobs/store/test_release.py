@@ -56,6 +56,18 @@ async def test_control_need_not_enter_the_gate_only_while_no_job_waits(world: Wo
     assert seen == [False, True, False]
 
 
+async def test_a_connection_plans_the_choice_of_jobs_once(world: World) -> None:
+    for _ in range(3):
+        async with world.control.transaction():
+            await release(world.control)
+
+    plans = await world.control.execute(
+        "SELECT generic_plans, custom_plans FROM pg_prepared_statements"
+        " WHERE statement LIKE '%WITH RECURSIVE queue%'"
+    )
+    assert await plans.fetchall() == [{"generic_plans": 3, "custom_plans": 0}]
+
+
 async def test_a_registry_of_another_organization_is_not_handed_out(world: World) -> None:
     server = await world.add_server()
     registry_id = await world.add_registry(is_tried=False)
