@@ -12,7 +12,7 @@ from tests.api.asking import create_application, create_registry
 from tests.api.cli.test_deploy_key import run
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer, bad_error, good_report
-from tests.api.registries.rotating import NEW, OLD, Fleet, open_fleet
+from tests.api.registries.rotations.rotating import NEW, OLD, Fleet, open_fleet
 from tests.databases import Database
 from tests.waiting import wait_until
 

@@ -273,12 +273,13 @@ async def test_a_push_without_a_success_message_fails(
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(body=lines, content_type="application/json")
 
+    login = EngineLogin(host="r.example", username="alice", secret=SecretStr("x"))
     async with (
         open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         with pytest.raises(EngineError) as caught:
-            await images.push(engine, parse_reference("r.example/a:1"), None, ignore, IDLE)
+            await images.push(engine, parse_reference("r.example/a:1"), login, ignore, IDLE)
 
     assert caught.value.code == code
 

@@ -105,6 +105,8 @@ def repeat(make_lines: Callable[[], bytes | None], seconds: float = 0.02) -> Ans
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path.endswith("/session"):
             return web.json_response({"message": "not here"}, status=404)
+        if request.path.endswith("/_ping"):
+            return web.Response(text="OK")
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         while (lines := make_lines()) is not None:

@@ -137,7 +137,7 @@ async def test_a_redirected_blob_is_checked_without_the_login(
         (says(404, headers=API), FaultCode.IMAGE_INCOMPLETE),
         (says(404), FaultCode.NOT_A_REGISTRY),
         (says(404, text="<html>", kind="text/html"), FaultCode.NOT_A_REGISTRY),
-        (says(403, headers=API), FaultCode.PULL_DENIED),
+        (says(403, headers=API), FaultCode.AUTH_MISSING),
         (says(429), FaultCode.RATE_LIMITED),
         (says(503), FaultCode.REGISTRY_ERROR),
     ],

@@ -9,7 +9,7 @@ import pytest
 from shared.vault import KeyRing
 from tests.api.asking import create_registry
 from tests.api.fleet import TestServer
-from tests.api.registries.rotating import NEW, OLD, Fleet, open_fleet
+from tests.api.registries.rotations.rotating import NEW, OLD, Fleet, open_fleet
 from tests.databases import Database
 
 EVENTS = ["credential.rolled_back", "credential.rotated", "credential.rotation_refused"]

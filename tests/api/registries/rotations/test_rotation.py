@@ -11,7 +11,7 @@ from shared.vault import KeyRing
 from tests.api.asking import create_registry
 from tests.api.deploying import DIGEST, create_deployable, deploy, reconcile
 from tests.api.fleet import TestServer
-from tests.api.registries.rotating import NEW, OLD, Fleet, open_fleet
+from tests.api.registries.rotations.rotating import NEW, OLD, Fleet, open_fleet
 from tests.databases import Database
 
 
