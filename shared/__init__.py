@@ -1,4 +1,4 @@
-"""What the API and the workers share.
+"""Models, vocabulary and helpers that the API and the workers share.
 
 Its import sets the garbage collector: a process keeps the classes and functions of its modules, so
 searching them after every 700 new objects, as is Python's default, finds nothing.

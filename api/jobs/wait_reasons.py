@@ -29,8 +29,9 @@ SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed, server_is_online(
            FROM registry_without_login l
           WHERE l.organization_id = j.organization_id
             AND (l.registry_id = j.registry_id OR l.registry_id = j.command->>'source_registry_id'
-                 OR jsonb_path_exists(j.command, '$.images[*].registry_id ? (@ == $id)',
-                                      jsonb_build_object('id', l.registry_id)))
+                 OR jsonb_path_exists(
+                      j.command, '$.*[*].registry_id ? (@ == $id)',
+                      jsonb_build_object('id', l.registry_id)))
           LIMIT 1), jsonb_build_object('registry', j.command->>'host')) END AS missing_login,
        j.error->>'code' = 'rate_limited' AS refused, (
          SELECT jsonb_build_object('host', q.host, 'limit', q.pull_limit, 'remaining', q.remaining,
@@ -44,7 +45,8 @@ SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed, server_is_online(
                   'is_refused', h.cause = 'refused', 'refusals', t.refusals, 'servers', ARRAY(
                     SELECT s.name FROM server s WHERE t.refusals ? s.server_id ORDER BY s.name))
            FROM held_login h JOIN login_on_trial t USING (registry_id)
-          WHERE h.key = ANY (j.login_keys) ORDER BY h.cause LIMIT 1) END AS held_login
+          WHERE h.key = ANY (j.login_keys) OR h.cause = 'refused' AND h.key = ANY (j.base_keys)
+          ORDER BY h.cause LIMIT 1) END AS held_login
   FROM queued_job j JOIN server s USING (server_id)
   JOIN server_capacity c USING (server_id, job_class)
   JOIN organization_capacity o

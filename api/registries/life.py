@@ -34,7 +34,7 @@ SELECT coalesce(j.result->'excess', j.error->'report'->'excess') AS excess
  WHERE jsonb_typeof(coalesce(j.result->'excess', j.error->'report'->'excess')) = 'array'
  ORDER BY c.checked_at DESC LIMIT 1
 """)
-"""What the newest test saw whose job is still stored, of those since the login was changed."""
+"""The findings of the newest test since the login was changed, of those whose job is stored."""
 
 
 class RefusedLogin(Output):

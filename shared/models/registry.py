@@ -170,7 +170,7 @@ class CredentialNotice(SQLModel, table=True):
     subject: str = Field(primary_key=True)
     organization_id: str
     data: dict[str, Any] = document(nullable=False)
-    told_at: Moment = moment(default_now=True)
+    created_at: Moment = moment(default_now=True)
 
 
 class RegistryCheck(SQLModel, table=True):

@@ -77,7 +77,7 @@ def valkey_killed(*, empty: bool) -> Strike:
     return strike
 
 
-def valkey_told(*words: str) -> Strike:
+def valkey_command(*words: str) -> Strike:
     @contextmanager
     def strike(scene: Scene, _: int, __: Random) -> Iterator[None]:
         with scene.broker() as broker:
@@ -193,9 +193,9 @@ def messages_again(*, interval: str, times: int) -> Strike:
     return strike
 
 
-FLUSHED = Kind("broker flushed", ("broker",), 0, valkey_told("FLUSHALL"))
+FLUSHED = Kind("broker flushed", ("broker",), 0, valkey_command("FLUSHALL"))
 CUT_OFF = Kind(
-    "broker drops clients", ("broker",), 0, valkey_told("CLIENT", "KILL", "TYPE", "normal")
+    "broker drops clients", ("broker",), 0, valkey_command("CLIENT", "KILL", "TYPE", "normal")
 )
 WORKER_KILLED = Kind("worker kill -9", ("worker",), 0, killed("server"), 2)
 CONTROL_KILLED = Kind("control kill -9", ("control",), 0, killed("control"), 2)

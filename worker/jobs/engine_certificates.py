@@ -127,7 +127,7 @@ class EngineCertificates:
     async def find(self) -> list[StoredCertificate]:
         """Return the files of this worker that nobody has changed since."""
         self._installed.clear()
-        self._found = frozenset(await asyncio.to_thread(self._find))
+        self._found = await asyncio.to_thread(self._find)
         return list(self._found)
 
     async def remove(self, unwanted: Iterable[StoredCertificate]) -> None:
@@ -164,7 +164,10 @@ class EngineCertificates:
             "(installCa: true)."
         )
 
-    def _find(self) -> Iterator[StoredCertificate]:
+    def _find(self) -> frozenset[StoredCertificate]:
+        return frozenset(self._read_written())
+
+    def _read_written(self) -> Iterator[StoredCertificate]:
         for key, registry_id in list(self.written.registries.items()):
             host, _, name = key.rpartition("/")
             folder = self.directory / host

@@ -42,7 +42,8 @@ SELECT registry_id || '@test', registry_id, 'trial'
   FROM on_trial JOIN tried USING (registry_id, login_revision) WHERE is_test AND refusals <> '{}';
 
 -- Of each queued job: what holds it up. needs: the jobs that have not ended as it needs them; null if there are none.
--- login_keys: of its logins in `held_login`. trial: what one job at a time may try, if this is such a job.
+-- login_keys: of its logins in `held_login`. base_keys: of logins that a build may send for its bases, so it waits only
+-- while one is refused. trial: what one job at a time may try, if this is such a job.
 CREATE VIEW public.queued_job WITH (security_invoker) AS
 SELECT j.*,
        coalesce(j.created_at <= (
@@ -68,8 +69,10 @@ SELECT j.*,
                  OR j.command->'images' @> jsonb_build_array(jsonb_build_object('registry_id', r.registry_id))
                  OR j.command->'bases' @> jsonb_build_array(jsonb_build_object('registry_id', r.registry_id)))
        ) AS lacks_login,
-       login.keys AS login_keys,
-       login.keys && coalesce((SELECT array_agg(h.key) FROM public.held_login h), '{}') AS login_is_held,
+       login.keys AS login_keys, login.base_keys,
+       login.keys && coalesce((SELECT array_agg(h.key) FROM public.held_login h), '{}')
+         OR login.base_keys && coalesce((
+              SELECT array_agg(h.key::text) FROM public.held_login h WHERE h.cause = 'refused'), '{}') AS login_is_held,
        CASE WHEN j.kind = 'registry.test' THEN (
               SELECT t.registry_id || '@test' FROM public.login_on_trial t
                WHERE t.registry_id = j.registry_id AND t.refusals <> '{}')
@@ -85,7 +88,11 @@ SELECT j.*,
      WHEN 'compose.pull' THEN ARRAY(
        SELECT unnest(ARRAY[id #>> '{}', id #>> '{}' || '@' || j.server_id])
          FROM jsonb_path_query(j.command, '$.images[*].registry_id') id)
-     ELSE ARRAY[j.registry_id, j.registry_id || '@' || j.server_id] END AS keys) login
+     ELSE ARRAY[j.registry_id, j.registry_id || '@' || j.server_id] END AS keys,
+          CASE j.kind WHEN 'image.build' THEN ARRAY(
+       SELECT unnest(ARRAY[id #>> '{}', id #>> '{}' || '@' || j.server_id])::text
+         FROM jsonb_path_query(j.command, '$.bases[*].registry_id') id)
+     ELSE '{}' END AS base_keys) login
  WHERE j.state = 'queued';
 
 -- Of each rotation that keeps a registry's former login: the jobs that were released with it and have not ended.

@@ -81,7 +81,7 @@ CREATE OR REPLACE FUNCTION public.credential_notice_after_insert() RETURNS trigg
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   PERFORM public.webhook_add(
-    NEW.organization_id, NEW.event, NEW.registry_id || ':' || NEW.subject, NEW.told_at, NEW.data);
+    NEW.organization_id, NEW.event, NEW.registry_id || ':' || NEW.subject, NEW.created_at, NEW.data);
   RETURN NULL;
 END $$;
 

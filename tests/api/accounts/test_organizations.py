@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from tests.api.asking import create_registry, open_client
 from tests.databases import Database
 from tests.world import open_world
-from worker.control.maintenance.credential_events import tell_events
+from worker.control.maintenance.credential_events import record_events
 
 
 async def set_days(client: httpx2.AsyncClient, days: int) -> dict[str, Any]:
@@ -59,16 +59,16 @@ async def test_events_follow_the_organization(
     registry = await create_registry(client)
     database.execute("UPDATE registry SET password_changed_at = now() - interval '31 days'")
     async with open_world(database) as world:
-        await tell_events(world.control)
+        await record_events(world.control)
         before = await world.rows("SELECT FROM webhook_delivery")
 
         await set_days(client, 30)
-        await tell_events(world.control)
+        await record_events(world.control)
 
-        [told] = await world.rows("SELECT payload->'data' AS data FROM webhook_delivery")
+        [delivery] = await world.rows("SELECT payload->'data' AS data FROM webhook_delivery")
     assert before == []
-    assert told["data"]["registryId"] == registry["registryId"]
-    assert days_of(told["data"]) == 30
+    assert delivery["data"]["registryId"] == registry["registryId"]
+    assert days_of(delivery["data"]) == 30
 
 
 @pytest.mark.parametrize("days", [0, 3651, None, "60"])

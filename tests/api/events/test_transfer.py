@@ -39,9 +39,9 @@ def report(**current_bytes: int) -> ReportedTransfer:
     )
 
 
-def show_all(told_at: list[tuple[ReportedTransfer, int, float]]) -> list[TransferShown]:
+def show_all(reports: list[tuple[ReportedTransfer, int, float]]) -> list[TransferShown]:
     watch, attempt, now, shown = TransferWatch(), 1, 0.0, []
-    for transfer, attempts, seconds in told_at:
+    for transfer, attempts, seconds in reports:
         attempt, now = attempt + attempts, now + seconds
         watch.see(transfer, attempt, now)
         shown.append(watch.show(now))
@@ -50,9 +50,9 @@ def show_all(told_at: list[tuple[ReportedTransfer, int, float]]) -> list[Transfe
 
 @given(st.lists(moments, min_size=2, max_size=20))
 def test_bytes_never_fall_whatever_attempts_report(
-    told_at: list[tuple[ReportedTransfer, int, float]],
+    reports: list[tuple[ReportedTransfer, int, float]],
 ) -> None:
-    shown = show_all(told_at)
+    shown = show_all(reports)
 
     for before, after in pairwise(shown):
         assert before.current_bytes <= after.current_bytes
@@ -67,9 +67,9 @@ def test_bytes_never_fall_whatever_attempts_report(
 @given(st.lists(moments, min_size=1, max_size=20))
 @example([(report(a=0), 0, 0.0), (report(a=1), 0, 5e-324)])
 def test_the_figures_of_a_transfer_are_consistent(
-    told_at: list[tuple[ReportedTransfer, int, float]],
+    reports: list[tuple[ReportedTransfer, int, float]],
 ) -> None:
-    for shown in show_all(told_at):
+    for shown in show_all(reports):
         assert shown.current_bytes == sum(layer.current_bytes for layer in shown.layers)
         assert all(layer.current_bytes <= layer.total_bytes for layer in shown.layers)
         assert shown.rate is None or shown.rate >= 0

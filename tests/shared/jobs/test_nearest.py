@@ -103,8 +103,8 @@ async def test_a_pull_names_the_repository_that_an_application_pushes_to(
 
     error = await fail(world, server, pull(typed, registry_id), code=code)
 
-    hint = f"Did you mean {HOST}/{nearest}? " if nearest else ""
-    assert (error["code"], error["remedy"]) == (code, f"{hint}{GENERAL}")
+    suggestion = f"Did you mean {HOST}/{nearest}? " if nearest else ""
+    assert (error["code"], error["remedy"]) == (code, f"{suggestion}{GENERAL}")
 
 
 async def test_the_image_of_an_application_and_a_retained_copy_are_known(

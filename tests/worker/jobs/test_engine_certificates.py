@@ -2,12 +2,14 @@
 
 import hashlib
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from shared.faults import FAULTS, FaultCode
+from worker.jobs import engine_certificates
 from worker.jobs.engine_certificates import EngineCertificates, StoredCertificate, WrittenFiles
 from worker.login import Login
 from worker.registry_tls import RegistryTls
@@ -150,6 +152,24 @@ async def test_files_are_found_again_after_a_restart(tmp_path: Path) -> None:
     assert {(each.host, each.registry_id) for each in found} == {(HOST, "ours")}
     digest = hashlib.sha256(b"a certificate\n").hexdigest()
     assert [each.sha256 for each in found if each.file != "ca.crt"] == [digest, digest]
+
+
+async def test_files_are_not_read_in_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificates = EngineCertificates(tmp_path)
+    await certificates.install(login(WHOLE))
+    readers = []
+
+    def read(path: Path) -> bytes:
+        readers.append(threading.current_thread())
+        return path.read_bytes()
+
+    monkeypatch.setattr(engine_certificates, "_read", read)
+
+    assert len(await certificates.find()) == 3
+    assert readers
+    assert threading.main_thread() not in readers
 
 
 async def test_files_of_other_workers_and_lost_ones_are_not_found(tmp_path: Path) -> None:

@@ -71,10 +71,10 @@ ON CONFLICT DO NOTHING
 """  # noqa: S608 - no input
 
 
-async def tell_events(connection: Connection) -> None:
+async def record_events(connection: Connection) -> None:
     """Store the messages about what has happened since the last run."""
     await connection.execute(TELL_CREDENTIALS)
     await connection.execute(TELL_CERTIFICATES)
 
 
-TELL_CREDENTIAL_EVENTS = Service.with_connection("credential_events", tell_events, INTERVAL)
+TELL_CREDENTIAL_EVENTS = Service.with_connection("credential_events", record_events, INTERVAL)

@@ -60,7 +60,7 @@ class Access(BaseModel):
 
 
 class Claims(BaseModel):
-    """What a readable token says that it is for; ``scope`` is text of some token servers."""
+    """The purpose that a readable token states; ``scope`` is text of some token servers."""
 
     model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
 

@@ -35,7 +35,7 @@ async def rotate(client: httpx2.AsyncClient, chosen: dict[str, str]) -> httpx2.R
     return await client.post("/api/registry.rotate", json=body)
 
 
-async def told(client: httpx2.AsyncClient) -> list[dict[str, Any]]:
+async def sent_events(client: httpx2.AsyncClient) -> list[dict[str, Any]]:
     """Return the data of all messages, the oldest first, with their events."""
     [webhook] = (await client.get("/api/webhook.all")).json()
     params = {"webhookId": webhook["webhookId"]}
@@ -57,7 +57,7 @@ async def test_a_rotation_is_told_with_the_login_that_is_in_use_now(
     for _ in range(2):
         await fleet.step()
 
-    [event] = await told(client)
+    [event] = await sent_events(client)
     assert event.pop("createdAt") == rotated["createdAt"]
     assert event == {
         "event": "credential.rotated",
@@ -79,7 +79,7 @@ async def test_a_refused_rotation_is_told_with_its_cause(
     async with fleet.working(accepts=False):
         assert (await rotate(client, chosen)).status_code == 400
 
-    [event] = await told(client)
+    [event] = await sent_events(client)
     assert event["event"] == "credential.rotation_refused"
     assert event["error"]["code"] == "auth_bad_credentials"
     assert event["username"] != "bob"
@@ -94,7 +94,7 @@ async def test_a_rollback_is_told_as_another_event_of_the_rotation(
         await rotate(client, chosen)
     await client.post("/api/registry.rollbackCredential", json=chosen)
 
-    first, second = await told(client)
+    first, second = await sent_events(client)
     assert (first["event"], second["event"]) == ("credential.rotated", "credential.rolled_back")
     assert first["rotationId"] == second["rotationId"]
     assert (first["username"], second["username"] != "bob") == ("bob", True)
@@ -107,7 +107,7 @@ async def test_an_update_of_the_login_is_told_as_a_rotation(
     body = {**chosen, "username": "bob", "password": NEW}
     assert (await client.post("/api/registry.update", json=body)).status_code == 200
 
-    [event] = await told(client)
+    [event] = await sent_events(client)
     assert (event["event"], event["username"]) == ("credential.rotated", "bob")
 
 
@@ -118,4 +118,4 @@ async def test_a_cancelled_rotation_is_not_told(client: httpx2.AsyncClient, flee
     answer = await client.post("/api/registry.cancelRotation", json=chosen)
 
     assert answer.json()["state"] == "cancelled"
-    assert await told(client) == []
+    assert await sent_events(client) == []

@@ -20,7 +20,7 @@ SERVERS = ("first", "second", "third", "control")
 
 @dataclass(frozen=True)
 class Event:
-    """What an attempt showed when it ended, as number of its history; it started ``age`` before."""
+    """The evidence of an attempt at its end; it started ``age`` before."""
 
     how: str
     server: str

@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from shared.ids import make_id
-from shared.jobs.commands import ComposeImage, ComposePull, ImageCopy, ImagePull, RegistryTest
+from shared.jobs.commands import (
+    BaseRegistry,
+    ComposeImage,
+    ComposePull,
+    ImageBuild,
+    ImageCopy,
+    ImagePull,
+    RegistryTest,
+)
+from shared.jobs.sources import GitSource
 from shared.jobs.store.release import Released
 from tests.world import PULL, EnrolledServer, World
 from worker.control.maintenance.accepted_logins import accept_logins
@@ -112,6 +121,27 @@ async def test_two_servers_that_are_refused_open_it_for_all(fleet: Fleet) -> Non
     assert len(refused) == 2
     assert [await fleet.waits(job_id) for job_id in jobs if job_id not in refused] == [True, True]
     assert [await fleet.world.state(job_id) for job_id in refused] == ["failed", "failed"]
+
+
+async def test_a_build_waits_only_while_the_login_of_one_of_its_bases_is_refused(
+    fleet: Fleet,
+) -> None:
+    build = ImageBuild(
+        application_id="application",
+        reference="app:1",
+        source=GitSource(url="https://git.example/team/app.git"),
+        bases=(BaseRegistry(registry_id=fleet.registry_id, host="registry.example"),),
+    )
+    await fleet.run_one(0, REFUSED)
+    waiting = await fleet.world.submit(fleet.servers[2], build)
+    await fleet.world.owner.execute("UPDATE job SET run_at = now() + interval '1 hour'")
+    assert not await fleet.waits(waiting)
+
+    await fleet.run_one(1, REFUSED)
+
+    assert await fleet.waits(waiting)
+    await fleet.renew()
+    assert not await fleet.waits(waiting)
 
 
 async def test_a_server_that_is_refused_alone_stops_only_itself(fleet: Fleet) -> None:

@@ -8,7 +8,7 @@ from psycopg.types.json import Jsonb
 
 from tests.worker.control.maintenance.test_credential_events import sent_events, subscribe
 from tests.world import World
-from worker.control.maintenance.credential_events import tell_events
+from worker.control.maintenance.credential_events import record_events
 
 EVENTS = ["certificate.due", "certificate.expired"]
 
@@ -29,7 +29,7 @@ async def store(world: World, *certificates: dict[str, Any]) -> None:
     await world.owner.execute("UPDATE registry SET certificates = %s", (Jsonb(certificates),))
 
 
-async def told(world: World) -> list[tuple[str, str]]:
+async def sent_names(world: World) -> list[tuple[str, str]]:
     return sorted((event["event"], event["sha256"]) for event in await sent_events(world))
 
 
@@ -39,7 +39,7 @@ async def test_a_certificate_that_is_due_is_told_once_with_its_end(world: World)
     registry_id = await add_registry(world, due, certificate("next", days=31))
 
     for _ in range(2):
-        await tell_events(world.control)
+        await record_events(world.control)
 
     [event] = await sent_events(world)
     ends = event.pop("notAfter")
@@ -60,33 +60,39 @@ async def test_a_certificate_that_is_due_is_told_once_with_its_end(world: World)
 async def test_a_certificate_that_expires_is_told_again(world: World) -> None:
     await subscribe(world, *EVENTS)
     await add_registry(world, certificate("robot", "client", days=1))
-    await tell_events(world.control)
+    await record_events(world.control)
     await store(world, certificate("robot", "client", seconds=-1))
 
     for _ in range(2):
-        await tell_events(world.control)
+        await record_events(world.control)
 
-    assert await told(world) == [("certificate.due", "robot"), ("certificate.expired", "robot")]
+    assert await sent_names(world) == [
+        ("certificate.due", "robot"),
+        ("certificate.expired", "robot"),
+    ]
 
 
 async def test_a_certificate_that_has_expired_long_ago_is_not_due_any_more(world: World) -> None:
     await subscribe(world, *EVENTS)
     await add_registry(world, certificate("old", days=-400))
 
-    await tell_events(world.control)
+    await record_events(world.control)
 
-    assert await told(world) == [("certificate.expired", "old")]
+    assert await sent_names(world) == [("certificate.expired", "old")]
 
 
 async def test_the_next_certificate_of_the_registry_is_told_again(world: World) -> None:
     await subscribe(world, *EVENTS)
     await add_registry(world, certificate("first", days=3))
-    await tell_events(world.control)
+    await record_events(world.control)
     await store(world, certificate("second", days=5))
 
-    await tell_events(world.control)
+    await record_events(world.control)
 
-    assert await told(world) == [("certificate.due", "first"), ("certificate.due", "second")]
+    assert await sent_names(world) == [
+        ("certificate.due", "first"),
+        ("certificate.due", "second"),
+    ]
 
 
 async def test_one_certificate_of_two_registries_is_told_for_each(world: World) -> None:
@@ -94,9 +100,9 @@ async def test_one_certificate_of_two_registries_is_told_for_each(world: World) 
     await world.add_registry()
     await add_registry(world, certificate("shared", days=3))
 
-    await tell_events(world.control)
+    await record_events(world.control)
 
-    assert await told(world) == [("certificate.due", "shared")] * 2
+    assert await sent_names(world) == [("certificate.due", "shared")] * 2
 
 
 async def test_replicas_tell_it_once(world: World) -> None:
@@ -104,6 +110,9 @@ async def test_replicas_tell_it_once(world: World) -> None:
     await add_registry(world, certificate("ours", days=3), certificate("theirs", days=-3))
     controls = [await world.connect("wharf_control") for _ in range(3)]
 
-    await asyncio.gather(*(tell_events(control) for control in controls))
+    await asyncio.gather(*(record_events(control) for control in controls))
 
-    assert await told(world) == [("certificate.due", "ours"), ("certificate.expired", "theirs")]
+    assert await sent_names(world) == [
+        ("certificate.due", "ours"),
+        ("certificate.expired", "theirs"),
+    ]

@@ -5,7 +5,7 @@ from typing import Any
 
 from shared.ids import make_id
 from tests.world import World
-from worker.control.maintenance.credential_events import tell_events
+from worker.control.maintenance.credential_events import record_events
 
 EVENTS = ["credential.due", "credential.refused", "credential.expired"]
 
@@ -41,7 +41,7 @@ async def test_nothing_is_told_of_a_credential_that_works(world: World) -> None:
     await subscribe(world)
     await world.add_registry()
 
-    await tell_events(world.control)
+    await record_events(world.control)
 
     assert await sent_events(world) == []
 
@@ -52,7 +52,7 @@ async def test_a_credential_that_is_due_is_told_once(world: World) -> None:
     await make_due(world)
 
     for _ in range(2):
-        await tell_events(world.control)
+        await record_events(world.control)
 
     [event] = await sent_events(world)
     assert (event["event"], event["registryId"]) == ("credential.due", registry_id)
@@ -63,10 +63,10 @@ async def test_the_next_credential_is_told_again(world: World) -> None:
     await subscribe(world)
     await world.add_registry()
     await make_due(world)
-    await tell_events(world.control)
+    await record_events(world.control)
     await world.owner.execute("UPDATE registry SET login_revision = 'next'")
 
-    await tell_events(world.control)
+    await record_events(world.control)
 
     assert len(await sent_events(world)) == 2
 
@@ -75,11 +75,11 @@ async def test_a_refused_credential_is_told_with_those_who_were_refused(world: W
     await subscribe(world)
     await world.add_registry()
     await refuse(world, "first")
-    await tell_events(world.control)
+    await record_events(world.control)
     assert await sent_events(world) == []
 
     await refuse(world, "control")
-    await tell_events(world.control)
+    await record_events(world.control)
 
     [event] = await sent_events(world)
     assert event["event"] == "credential.refused"
@@ -96,7 +96,7 @@ async def test_an_expired_token_is_told(world: World) -> None:
         "UPDATE registry SET password_expires_at = now() - interval '1 minute'"
     )
 
-    await tell_events(world.control)
+    await record_events(world.control)
 
     assert [event["event"] for event in await sent_events(world)] == ["credential.expired"]
 
@@ -107,7 +107,7 @@ async def test_replicas_tell_it_once(world: World) -> None:
     await make_due(world)
     controls = [await world.connect("wharf_control") for _ in range(3)]
 
-    await asyncio.gather(*(tell_events(control) for control in controls))
+    await asyncio.gather(*(record_events(control) for control in controls))
 
     assert len(await sent_events(world)) == 1
 
@@ -117,6 +117,6 @@ async def test_an_endpoint_for_other_events_hears_nothing(world: World) -> None:
     await world.add_registry()
     await make_due(world)
 
-    await tell_events(world.control)
+    await record_events(world.control)
 
     assert await sent_events(world) == []
