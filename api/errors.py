@@ -23,6 +23,8 @@ WharfError
 │   ├── NoFormerLoginError      the registry's former login is not kept
 │   └── LastAdminKeyError
 ├── SignatureError              401, a deploy hook's request has no valid signature
+├── WrongSignInError            401, the address, the password or the code is wrong
+├── CodeNeededError             401, the password is right, and a one-time password is needed
 ├── NoProcedureError            404, in tRPC's format
 ├── NotOfferedError             501, a procedure of Dokploy for what is not done here
 ├── WrongMethodError            405, ``allowed`` is the right method
@@ -33,7 +35,7 @@ WharfError
 ├── TooManyError                429, retry after ``retry_after_seconds``
 │   ├── RateLimitedError        the key sent too many requests
 │   ├── TooManyAtOnceError      the key or its organization has too many open
-│   └── TooManyFailuresError    the address sent too many wrong keys
+│   └── TooManyFailuresError    too many wrong keys or passwords of an address or an account
 ├── UnavailableError            503, the database does not answer
 │   ├── DatabaseFullError       503, its disk is full
 │   ├── BusyError               503, this process is at its limit
@@ -129,6 +131,26 @@ class SignatureError(UnauthenticatedError):
     code = "signature_invalid"
 
 
+class WrongSignInError(UnauthenticatedError):
+    code = "sign_in_failed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the e-mail address, the password or the code is wrong",
+            remedy="Check all of them. A code of the second factor is accepted once.",
+        )
+
+
+class CodeNeededError(UnauthenticatedError):
+    code = "code_needed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this account has a second factor",
+            remedy="Enter the code that the authenticator app shows.",
+        )
+
+
 class NoProcedureError(WharfError):
     code = "no_procedure"
 
@@ -192,7 +214,8 @@ class TooManyFailuresError(TooManyError):
 
     def __init__(self, retry_after_seconds: int) -> None:
         super().__init__(
-            "too many requests with a wrong API key or token came from this IP address",
+            "too many wrong API keys, tokens or passwords came from this IP address, or for this "
+            "account",
             retry_after_seconds=retry_after_seconds,
         )
 

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from api.accounts.bootstrap import found_organization, require_strong
 from api.builds.context_upload import UPLOAD
+from api.console.site import add_console
 from api.docs.site import add_docs
 from api.events.feed import Feeds
 from api.events.readers import Readers
@@ -65,6 +66,7 @@ LARGE_BODIES = 256
 """Limit of bodies over 64 KiB that are received concurrently; a quarter for one address."""
 
 WRONG_KEYS_PER_MINUTE = 20
+WRONG_PASSWORDS_PER_MINUTE = 10
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 CLIENT_CLOSED_REQUEST = 499
 
@@ -131,6 +133,7 @@ def create_app(
                     owner="this address",
                 ),
                 guesses=GuessLimit(WRONG_KEYS_PER_MINUTE),
+                sign_ins=GuessLimit(WRONG_PASSWORDS_PER_MINUTE),
                 limiter=limiter,
                 connections=connections,
                 vault=vault,
@@ -214,6 +217,7 @@ def _add_routes(app: Starlette, http_metrics: HttpMetrics) -> None:
 
     _add_watching(app, resources, http_metrics)
     add_docs(app, lambda: json.loads(_document()))
+    add_console(app, resources, PROCEDURES)
 
     async def events(request: Request) -> Response:
         return await answer_events(resources(), request)

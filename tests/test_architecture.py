@@ -32,7 +32,17 @@ UNTRACKED = {"node_modules", "dist", "build", "htmlcov"}
 PARTS = {
     "api": {
         *("__main__", "main", "routers", "errors", "cli"),
-        *("docs", "http", "procedure", "fields", "limits", "sockets", "events", "uploads"),
+        *(
+            "console",
+            "docs",
+            "http",
+            "procedure",
+            "fields",
+            "limits",
+            "sockets",
+            "events",
+            "uploads",
+        ),
         *("accounts", "applications", "builds", "compose", "deploy_hooks", "deployments"),
         "dokploy",
         *("images", "jobs", "operations", "registries", "rollbacks", "servers", "webhooks"),

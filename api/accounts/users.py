@@ -28,7 +28,7 @@ class MemberOutput(Output):
 async def get(context: Context, _request: NoInput) -> MemberOutput:
     """Return the caller."""
     async with context.transaction() as session:
-        key = await session.get(ApiKey, context.caller.api_key_id)
+        key = await session.get(ApiKey, context.caller.actor_id)
     if key is None:
         raise UnauthenticatedError("this API key was removed")
     return MemberOutput.model_validate(

@@ -33,7 +33,7 @@ def require_builder(caller: Caller, application: Application, *, uploads: bool =
             remedy="Let an administrator add it to allowedKeys by application.update.",
         )
     is_trusted = caller.role == "admin" or caller.application_id == application.application_id
-    is_named = caller.api_key_id in application.allowed_keys
+    is_named = caller.actor_id in application.allowed_keys
     if uploads and not (is_trusted or is_named) and _holds_something(application):
         raise ForbiddenError(
             f"the application {application.name} has secrets, variables or host paths, so only API "

@@ -55,7 +55,7 @@ class Upload:
         the newest one where the application's `sourceType` is `drop`. It is kept as long as jobs.
         """
         store, caller = _require_store(context), context.caller
-        with context.resources.uploads.hold(caller.organization_id, caller.api_key_id):
+        with context.resources.uploads.hold(caller.organization_id, caller.actor_id):
             async with context.transaction() as session:
                 application, _ = await find_application(session, context, request.application_id)
                 await require_quota(session, context, self.announced_bytes)

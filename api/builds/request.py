@@ -65,7 +65,7 @@ async def plan_build(
         BuildRequest(
             build_id=context.job_id,
             server_id=server_id,
-            requested_by=context.caller.api_key_id,
+            requested_by=context.caller.actor_id,
             title=request.title,
             tag=request.tag,
             branch=request.branch,

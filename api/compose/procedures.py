@@ -84,7 +84,7 @@ async def pull(context: Context, request: PullCompose) -> Accepted:
             variables={name: variables[name] for name in file.variables & variables.keys()},
             profiles=tuple(profiles),
         ),
-        requested_by=context.caller.api_key_id,
+        requested_by=context.caller.actor_id,
         # A job counts toward the limit of one registry.
         registry_id=next((image.registry_id for image in images if image.registry_id), None),
         fair_key=APPLICATION,

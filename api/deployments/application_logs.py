@@ -89,7 +89,7 @@ def _job(
         organization_id=context.organization_id,
         server_id=server_id,
         command=command,
-        requested_by=context.caller.api_key_id,
+        requested_by=context.caller.actor_id,
         fair_key=application.application_id,
         deadline=TEST_DEADLINE,
         job_id=make_id(),

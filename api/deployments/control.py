@@ -169,7 +169,7 @@ def _job(context: Context, loaded: LoadedApplication, step: _Step) -> Submission
         organization_id=context.organization_id,
         server_id=step.server_id,
         command=command,
-        requested_by=context.caller.api_key_id,
+        requested_by=context.caller.actor_id,
         exclusive_key=exclusive_key(command, step.server_id),
         fair_key=application.application_id,
         deadline=TRANSFER_DEADLINE,

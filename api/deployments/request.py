@@ -52,7 +52,7 @@ async def lock_deployable(
 
 def request_of(context: Context, title: str, description: str) -> DeploymentRequest:
     """Return the request for a deployment with the id of its first job."""
-    return DeploymentRequest(context.job_id, context.caller.api_key_id, title, description)
+    return DeploymentRequest(context.job_id, context.caller.actor_id, title, description)
 
 
 async def store_planned(

@@ -1,4 +1,4 @@
-"""Readers of event streams; a stream ends when its API key is removed or expires."""
+"""Readers of event streams; a stream ends when its API key or session is removed or expires."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -16,8 +16,12 @@ from shared.database import Pool
 
 CHECK_EVERY = timedelta(seconds=2)
 VALID_KEYS = """
-SELECT api_key_id FROM api_key
- WHERE api_key_id = ANY(%s) AND (expires_at IS NULL OR expires_at > now())
+SELECT api_key_id AS key_id FROM api_key
+ WHERE api_key_id = ANY(%(ids)s) AND (expires_at IS NULL OR expires_at > now())
+UNION ALL
+SELECT session_id FROM user_session s WHERE session_id = ANY(%(ids)s) AND session_is_valid(s)
+   AND EXISTS (SELECT FROM member m WHERE m.user_id = s.user_id
+                AND m.organization_id = s.organization_id)
 """
 
 log = structlog.get_logger()
@@ -25,7 +29,7 @@ log = structlog.get_logger()
 
 @dataclass(eq=False)
 class Reader:
-    """One open stream; ``news`` wakes it."""
+    """One open stream of an API key or a session (``key_id``); ``news`` wakes it."""
 
     key_id: str
     is_ended: bool = False
@@ -60,13 +64,13 @@ class Readers:
                 self._open.discard(reader)
 
     async def check(self, pool: Pool) -> None:
-        """End the streams of keys that were removed or have expired."""
+        """End the streams of keys and sessions that were removed or have expired."""
         key_ids = {reader.key_id for reader in self._open}
         if not key_ids:
             return
         async with pool.connection() as connection:
-            rows = await (await connection.execute(VALID_KEYS, (list(key_ids),))).fetchall()
-        gone = key_ids - {row["api_key_id"] for row in rows}
+            rows = await (await connection.execute(VALID_KEYS, {"ids": list(key_ids)})).fetchall()
+        gone = key_ids - {row["key_id"] for row in rows}
         for reader in [reader for reader in self._open if reader.key_id in gone]:
             reader.end()
 

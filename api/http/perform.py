@@ -57,26 +57,30 @@ class CallerGoneError(Exception):
     """The caller disconnected."""
 
 
-async def perform(resources: Resources, request: Request, calls: Sequence[Call]) -> list[Answer]:
+async def perform(
+    resources: Resources, request: Request, calls: Sequence[Call], caller: Caller | None = None
+) -> list[Answer]:
     """Run the calls of one request at once; their answers in the same order.
+
+    The caller is the one of the request's API key, unless it is given.
 
     Raises:
         CallerGoneError: the client went away while a job was waited for; that job is cancelled.
     """
-    work = _all(await start(resources, request, calls))
+    work = _all(await start(resources, request, calls, caller))
     if any(isinstance(call.procedure, Procedure) and call.procedure.waits for call in calls):
         return await _while_connected(request, work)
     return await work
 
 
 async def start(
-    resources: Resources, request: Request, calls: Sequence[Call]
+    resources: Resources, request: Request, calls: Sequence[Call], known: Caller | None = None
 ) -> list[asyncio.Task[Answer]]:
     """Start the calls of one request, some at once, the others in turn; return their tasks."""
     request.scope[COUNTED_NAME] = _name_for_metrics(calls)
     host = request.client.host if request.client else ""
     address = network_of(host)
-    caller = await _identify(resources, request, host, calls)
+    caller = known or await _identify(resources, request, host, calls)
     shared = _SharedCall(resources, caller, address, _prefers_async(request))
     room = asyncio.Semaphore(CALLS_AT_ONCE)
     with structlog.contextvars.bound_contextvars(**_named(host, caller)):
@@ -98,7 +102,7 @@ def _named(host: str, caller: Caller | WharfError) -> dict[str, str]:
     """Return the caller, for the log."""
     if isinstance(caller, WharfError) or caller is NOBODY:
         return {"address": host}
-    organization_id, key_id = caller.organization_id, caller.api_key_id or ""
+    organization_id, key_id = caller.organization_id, caller.actor_id or ""
     return {"address": host, "organization": organization_id, "key_id": key_id}
 
 
@@ -117,7 +121,7 @@ async def _identify(
         finding = authenticate(resources.pool, resources.guesses, network_of(host), key)
         caller = await within(CALLER_SECONDS, finding)
         require_network(caller.networks, host)
-        resources.limiter.require_room(caller.api_key_id or "", len(calls))
+        resources.limiter.require_room(caller.actor_id or "", len(calls))
     except WharfError as error:
         return error
     except (*AWAY, TimeoutError) as error:

@@ -13,7 +13,7 @@ from api.http.trpc.subscription import end_subscription, read_subscription, spea
 from api.http.trpc.superjson import holds_superjson
 from api.jobs.event_access import EVENTS, Opening
 from api.jobs.event_stream import Source, StreamedResponse, read
-from api.procedure.context import Resources
+from api.procedure.context import Caller, Resources
 from api.procedure.procedure import Flat
 from shared.errors import WharfError
 
@@ -28,11 +28,13 @@ bytes a second, `secondsLeft`, and `stalled` (`{layer, seconds}`) when no byte o
 """
 
 
-async def answer_events(resources: Resources, request: Request) -> Response:
+async def answer_events(
+    resources: Resources, request: Request, caller: Caller | None = None
+) -> Response:
     """Return the stream, or 204 for a reader that has the last event, so that it stops."""
     is_trpc = holds_superjson(request.query_params.get("input"))
     call = Call(EVENTS.name, EVENTS, lambda: _input(request, is_trpc=is_trpc))
-    [answer] = await perform(resources, request, [call])
+    [answer] = await perform(resources, request, [call], caller)
     if isinstance(answer, Failure):
         return end_subscription(answer) if is_trpc else plain_error(answer)
     opening = Opening.model_validate_json(answer.shown)

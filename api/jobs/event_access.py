@@ -27,14 +27,14 @@ class Opening(Output):
     after: int
     is_over: bool
     organization_id: str
-    api_key_id: str
+    key_id: str
 
 
 async def open_events(context: Context, request: WatchedJob) -> Opening:
     """Follow a job as server-sent events, from the first one or after `Last-Event-ID`."""
     caller, resources = context.caller, context.resources
     resources.feeds.require_room()
-    resources.readers.limit.require_room(caller.organization_id, caller.api_key_id)
+    resources.readers.limit.require_room(caller.organization_id, caller.actor_id)
     async with context.resources.pool.connection() as connection:
         found = await connection.execute(FIND, (request.job_id, context.organization_id))
         job = await found.fetchone()
@@ -47,7 +47,7 @@ async def open_events(context: Context, request: WatchedJob) -> Opening:
         after=after,
         is_over=is_over,
         organization_id=caller.organization_id,
-        api_key_id=caller.api_key_id or "",
+        key_id=caller.session_id or caller.actor_id or "",
     )
 
 

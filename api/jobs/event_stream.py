@@ -43,7 +43,7 @@ class Source:
 async def read(source: Source, opening: Opening) -> AsyncIterator[bytes]:
     """Yield the text of a job's stream, from the event after the reader's last one."""
     with (
-        source.readers.enter(opening.organization_id, opening.api_key_id) as entered,
+        source.readers.enter(opening.organization_id, opening.key_id) as entered,
         source.feeds.watch(opening.job_id) as (feed, news),
     ):
         entered.news = news

@@ -8,8 +8,8 @@ from shared.ids import make_id
 from shared.models import AuditEvent
 
 INSERT = """
-INSERT INTO audit_event (audit_event_id, organization_id, api_key_id, action, object_id, data)
-VALUES (%(audit_event_id)s, %(organization_id)s, %(api_key_id)s, %(action)s, %(object_id)s,
+INSERT INTO audit_event (audit_event_id, organization_id, actor_id, action, object_id, data)
+VALUES (%(audit_event_id)s, %(organization_id)s, %(actor_id)s, %(action)s, %(object_id)s,
         %(data)s)
 """
 
@@ -21,7 +21,7 @@ def audit_event(
     return AuditEvent(
         audit_event_id=make_id(),
         organization_id=context.organization_id,
-        api_key_id=context.caller.api_key_id,
+        actor_id=context.caller.actor_id,
         action=action,
         object_id=object_id,
         data=dict(data),

@@ -9,23 +9,27 @@ from api.limits.guess_limit import GuessLimit
 from api.procedure.context import Caller, Role
 from shared.database import Pool
 from shared.errors import ForbiddenError, UnauthenticatedError
-from shared.models.organization import ROLES
+from shared.models.accounts.organization import KEY_ROLES, ROLES
 
 HEADER = "x-api-key"
 KEY_PREFIX = "wharf_"
 MAX_KEY_CHARACTERS = 512
 
 FIND = """
-SELECT api_key_id, organization_id, role, procedures, networks FROM api_key
- WHERE key_hash = %s AND (expires_at IS NULL OR expires_at > now())
+SELECT k.api_key_id AS actor_id, k.organization_id, lesser_role(k.role, m.role) AS role,
+       k.procedures, k.networks
+  FROM api_key k LEFT JOIN member m USING (member_id)
+ WHERE k.key_hash = %s AND (k.expires_at IS NULL OR k.expires_at > now())
 """
 FIND_AND_RECORD_USE = """
 WITH found AS (
-  SELECT api_key_id, organization_id, role, procedures, networks FROM api_key
-   WHERE key_hash = %s AND (expires_at IS NULL OR expires_at > now())
+  SELECT k.api_key_id AS actor_id, k.organization_id, lesser_role(k.role, m.role) AS role,
+         k.procedures, k.networks
+    FROM api_key k LEFT JOIN member m USING (member_id)
+   WHERE k.key_hash = %s AND (k.expires_at IS NULL OR k.expires_at > now())
 ), used AS (
   UPDATE api_key SET last_used_at = now() FROM found
-   WHERE api_key.api_key_id = found.api_key_id
+   WHERE api_key.api_key_id = found.actor_id
      AND (api_key.last_used_at IS NULL OR api_key.last_used_at < now() - interval '1 minute')
 )
 SELECT * FROM found
@@ -62,12 +66,22 @@ async def authenticate(pool: Pool, guesses: GuessLimit, address: str, key: str |
 def require_role(caller: Caller, role: Role) -> None:
     """Raise `ForbiddenError` if the caller has neither this role nor one that may more."""
     sufficient = ROLES[: ROLES.index(role) + 1]
-    if caller.role not in sufficient:
-        roles = " or ".join(sufficient)
+    if caller.role in sufficient:
+        return
+    if caller.user_id is not None:
+        raise ForbiddenError(
+            f"this needs the role {' or '.join(sufficient)}, and yours is {caller.role}",
+            remedy="Ask an owner or an administrator of the organization.",
+        )
+    if roles := " or ".join(one for one in sufficient if one in KEY_ROLES):
         raise ForbiddenError(
             f"this request needs an API key whose role is {roles}, and this key's is {caller.role}",
             remedy=f"Use a key whose role is {roles}.",
         )
+    raise ForbiddenError(
+        "this request needs an owner of the organization, and an API key is none",
+        remedy="Sign in to the console as an owner.",
+    )
 
 
 def proof_of(secret: str) -> bytes:

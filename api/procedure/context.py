@@ -28,7 +28,7 @@ from shared.models import Application
 from shared.networks import RegistryNetworks
 from shared.vault import PublicKey
 
-Role = Literal["admin", "member", "viewer"]
+Role = Literal["owner", "admin", "member", "viewer"]
 """Each role may all that the next one may."""
 
 
@@ -51,6 +51,7 @@ class Resources:
     uploads: ConcurrencyLimit
     bodies: ConcurrencyLimit
     guesses: GuessLimit
+    sign_ins: GuessLimit
     limiter: RateLimiter
     connections: Connections
     vault: PublicKey
@@ -68,19 +69,22 @@ class Resources:
 
 @dataclass(frozen=True)
 class Caller:
-    """The API key of a request and its rights; database functions check ``proof``.
+    """The actor of a request and its rights; database functions check ``proof``.
 
-    A deploy hook may act on its ``application_id`` only. Empty ``procedures`` and ``networks``
+    The actor is an API key, a member who signed in (with ``user_id`` and ``session_id``), or a
+    deploy hook, which may act on its ``application_id`` only. Empty ``procedures`` and ``networks``
     limit nothing.
     """
 
     organization_id: str
-    api_key_id: str | None
+    actor_id: str | None
     role: Role
     proof: str = field(default="", repr=False)
     application_id: str | None = None
     procedures: Sequence[str] = ()
     networks: Sequence[str] = ()
+    user_id: str | None = None
+    session_id: str | None = None
 
     def may_build(self, application: Application) -> bool:
         """Return whether the key may build, deploy and cancel the application.
@@ -88,17 +92,17 @@ class Caller:
         Every member's key may if the application has no `allowedKeys`.
         """
         return (
-            self.role == "admin"
+            self.role in {"owner", "admin"}
             or self.application_id == application.application_id
             or not application.allowed_keys
-            or self.api_key_id in application.allowed_keys
+            or self.actor_id in application.allowed_keys
         )
 
 
 SET_PROOF = text("SELECT set_config('wharf.proof', :proof, true)")
 """Give the caller's proof to the database for one transaction (authority.sql)."""
 
-NOBODY = Caller(organization_id="", api_key_id=None, role="member")
+NOBODY = Caller(organization_id="", actor_id=None, role="member")
 """The caller of a public procedure: without an organization, so that no query finds rows."""
 
 
@@ -134,7 +138,7 @@ class Context:
 
     def waiting(self) -> AbstractContextManager[None]:
         """Count this request among those that wait for a job; enter it before the job is stored."""
-        return self.resources.waits.hold(self.organization_id, self.caller.api_key_id)
+        return self.resources.waits.hold(self.organization_id, self.caller.actor_id)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:

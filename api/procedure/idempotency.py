@@ -31,10 +31,10 @@ VISIBLE = re.compile(r"[\x21-\x7e]+( +[\x21-\x7e]+)*")
 
 BEGIN = """
 WITH proven AS MATERIALIZED (SELECT set_config('wharf.proof', %(proof)s, true)), begun AS (
-  INSERT INTO idempotency (api_key_id, key, position, organization_id, request_hash, job_id)
-  SELECT %(api_key_id)s, %(key)s, %(position)s, %(organization_id)s, %(request_hash)s, %(job_id)s
+  INSERT INTO idempotency (actor_id, key, position, organization_id, request_hash, job_id)
+  SELECT %(actor_id)s, %(key)s, %(position)s, %(organization_id)s, %(request_hash)s, %(job_id)s
     FROM proven
-  ON CONFLICT (api_key_id, key, position) DO UPDATE
+  ON CONFLICT (actor_id, key, position) DO UPDATE
     SET request_hash = excluded.request_hash, job_id = excluded.job_id, answer = NULL,
         created_at = now()
     WHERE idempotency.created_at < now() - interval '24 hours'
@@ -43,13 +43,13 @@ WITH proven AS MATERIALIZED (SELECT set_config('wharf.proof', %(proof)s, true)),
 SELECT * FROM begun
 UNION ALL
 SELECT request_hash, job_id, answer FROM idempotency
- WHERE api_key_id = %(api_key_id)s AND key = %(key)s AND position = %(position)s
+ WHERE actor_id = %(actor_id)s AND key = %(key)s AND position = %(position)s
    AND NOT EXISTS (SELECT FROM begun)
 """
 STORE_ANSWER = """
 WITH proven AS MATERIALIZED (SELECT set_config('wharf.proof', %(proof)s, true))
 UPDATE idempotency SET answer = coalesce(answer, %(answer)s) FROM proven
- WHERE api_key_id = %(api_key_id)s AND key = %(key)s AND position = %(position)s
+ WHERE actor_id = %(actor_id)s AND key = %(key)s AND position = %(position)s
    AND request_hash = %(request_hash)s
 RETURNING answer
 """
@@ -128,7 +128,7 @@ async def answer_once(
         FailedJobError: the job failed, in this request or an earlier one.
     """
     values: dict[str, object] = {
-        "api_key_id": context.caller.api_key_id,
+        "actor_id": context.caller.actor_id,
         "key": repeatable.key,
         "position": repeatable.position,
         "organization_id": context.organization_id,

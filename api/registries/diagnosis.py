@@ -260,7 +260,7 @@ async def _test(
         organization_id=context.organization_id,
         server_id=chosen,
         command=command,
-        requested_by=context.caller.api_key_id,
+        requested_by=context.caller.actor_id,
         registry_id=candidate.registry_id,
         sealed=_seal(context, candidate, job_id),
         dedupe_key=_find_key(context, candidate, command, chosen),

@@ -106,7 +106,7 @@ async def keep_former(
             state=RotationState.SWITCHED,
             slot=former.model_dump(mode="json"),
             keep_hours=KEEP_HOURS,
-            requested_by=context.caller.api_key_id,
+            requested_by=context.caller.actor_id,
             switched_at=now,
             kept_until=now + timedelta(hours=KEEP_HOURS),
         )

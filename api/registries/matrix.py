@@ -223,7 +223,7 @@ def _submission(context: Context, registry: Registry, server_id: str) -> Submiss
         organization_id=context.organization_id,
         server_id=server_id,
         command=stored_test(context, registry),
-        requested_by=context.caller.api_key_id,
+        requested_by=context.caller.actor_id,
         registry_id=registry.registry_id,
         fair_key=ACTION,
         deadline=DEADLINE,

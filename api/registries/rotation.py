@@ -151,7 +151,7 @@ async def _stage(context: Context, request: RotateRegistry) -> str:
             command=command.model_dump(mode="json"),
             forced=request.force,
             keep_hours=request.keep_old_hours,
-            requested_by=context.caller.api_key_id,
+            requested_by=context.caller.actor_id,
         )
         session.add(rotation)
         session.add(_audit(context, "registry.rotate", registry, rotation))

@@ -263,7 +263,7 @@ async def _submit(context: Context, row: Rollback, server_id: str) -> str:
             application_id=row.application_id,
             server_id=server_id,
             deadline=PATIENCE,
-            requested_by=context.caller.api_key_id,
+            requested_by=context.caller.actor_id,
         )
         await record_verification_job(connection, row.rollback_id, job_id)
     return job_id

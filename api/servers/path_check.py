@@ -77,7 +77,7 @@ async def check(context: Context, request: ChosenServer) -> PathCheck | Accepted
         ServerCheck(),
         job_id=make_id(),
         deadline=TEST_DEADLINE,
-        requested_by=context.caller.api_key_id,
+        requested_by=context.caller.actor_id,
     )
     accepted = await submit_job(context, job)
     if context.respond_async:

@@ -45,6 +45,7 @@ SQL_FILES = (
     "jobs/sql/worker/former_names.sql",
     "jobs/sql/queue.sql",
     "jobs/sql/capacity.sql",
+    "migrations/sql/people.sql",
     "migrations/sql/authority.sql",
     "migrations/sql/roles.sql",
     "migrations/sql/server_roles.sql",

@@ -2,6 +2,8 @@
 
 from sqlmodel import SQLModel
 
+from shared.models.accounts.organization import ApiKey, AuditEvent, Organization
+from shared.models.accounts.user import Invitation, Member, User, UserSession
 from shared.models.application import Application, ApplicationServer
 from shared.models.build import Build
 from shared.models.context import BuildContext, ContextToken
@@ -18,7 +20,6 @@ from shared.models.job import (
     JobNeed,
     JobSecret,
 )
-from shared.models.organization import ApiKey, AuditEvent, Organization
 from shared.models.registry import (
     CredentialNotice,
     CredentialSource,
@@ -65,6 +66,7 @@ __all__ = [
     "DigestOutcome",
     "EndedJob",
     "Idempotency",
+    "Invitation",
     "Job",
     "JobAttempt",
     "JobCount",
@@ -73,6 +75,7 @@ __all__ = [
     "JobNeed",
     "JobSecret",
     "LoginUse",
+    "Member",
     "Organization",
     "Registry",
     "RegistryCheck",
@@ -85,6 +88,8 @@ __all__ = [
     "ServerEnrolment",
     "ServerToken",
     "SetAside",
+    "User",
+    "UserSession",
     "Webhook",
     "WebhookDelivery",
 ]

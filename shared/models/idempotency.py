@@ -15,7 +15,7 @@ class Idempotency(SQLModel, table=True):
     password, which could be guessed from a plain hash.
     """
 
-    api_key_id: str = Field(primary_key=True, foreign_key="api_key.api_key_id", ondelete="CASCADE")
+    actor_id: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
     position: int = Field(primary_key=True)
     organization_id: str = Field(foreign_key="organization.organization_id")

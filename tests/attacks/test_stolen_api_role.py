@@ -101,7 +101,7 @@ ATTACKS = [
     "UPDATE api_key SET last_used_at = 'infinity'",
     "UPDATE api_key SET last_used_at = '-infinity'",
     (
-        "INSERT INTO idempotency (api_key_id, key, position, organization_id, request_hash, job_id)"
+        "INSERT INTO idempotency (actor_id, key, position, organization_id, request_hash, job_id)"
         " SELECT api_key_id, 'mine', 0, organization_id, sha256('mine'), 'mine' FROM api_key"
     ),
     """UPDATE idempotency SET answer = '{"shown": "true"}'""",
@@ -120,14 +120,14 @@ ATTACKS = [
     ),
     # To be nobody, or somebody else.
     (
-        "INSERT INTO audit_event (audit_event_id, organization_id, api_key_id, action)"
+        "INSERT INTO audit_event (audit_event_id, organization_id, actor_id, action)"
         " SELECT 'mine', organization_id, api_key_id, 'registry.remove' FROM api_key"
     ),
     (
         "INSERT INTO audit_event (audit_event_id, organization_id, action)"
         " SELECT 'mine', organization_id, 'registry.remove' FROM organization"
     ),
-    "UPDATE audit_event SET api_key_id = NULL",
+    "UPDATE audit_event SET actor_id = NULL",
     "DELETE FROM audit_event",
     # To do without the rules.
     "ALTER TABLE api_key DISABLE TRIGGER ALL",
@@ -157,7 +157,7 @@ async def server(world: World) -> EnrolledServer:
     )
     await world.owner.execute("UPDATE application SET last_version = 3")
     await world.owner.execute(
-        "INSERT INTO idempotency (api_key_id, key, position, organization_id, request_hash, job_id)"
+        "INSERT INTO idempotency (actor_id, key, position, organization_id, request_hash, job_id)"
         " SELECT api_key_id, 'theirs', 0, organization_id, sha256('theirs'), 'theirs' FROM api_key"
     )
     await world.owner.execute(
@@ -292,15 +292,15 @@ async def test_actions_of_a_key_are_audited_under_its_own_name_and_time(
     [admin] = await world.rows("SELECT api_key_id FROM api_key")
     await speak_for(thief, await world.add_key())
     note = (
-        "INSERT INTO audit_event (audit_event_id, organization_id, api_key_id, action, at)"
+        "INSERT INTO audit_event (audit_event_id, organization_id, actor_id, action, at)"
         " SELECT %s, k.organization_id, k.api_key_id, 'x', '2001-01-01' FROM api_key k WHERE {}"
     )
 
     with pytest.raises(errors.InsufficientPrivilege):
         await thief.execute(
-            note.format("api_key_id = %s").encode(), ("forged", admin["api_key_id"])
+            note.format("k.api_key_id = %s").encode(), ("forged", admin["api_key_id"])
         )
-    await thief.execute(note.format("api_key_id <> %s").encode(), ("true", admin["api_key_id"]))
+    await thief.execute(note.format("k.api_key_id <> %s").encode(), ("true", admin["api_key_id"]))
 
     stored = await world.rows(
         "SELECT audit_event_id, at > now() - interval '1 minute' AS is_of_now FROM audit_event"

@@ -48,6 +48,7 @@ MEANINGS = {
     "container_exited": "The new version's container ended by itself.",
     "container_missing": "The container was removed during the attempt.",
     "container_unhealthy": "The health check of the new version failed.",
+    "code_needed": "The password is right, and the account has a second factor.",
     "credential_denied": (
         "The provider accepts the stored credential, but it has no permission to get a login."
     ),
@@ -183,6 +184,7 @@ MEANINGS = {
     "source_corrupt": "The upload is not a complete tar.",
     "source_denied": "The git server does not accept the token.",
     "source_incomplete": "Submodules or LFS files of the repository could not be fetched.",
+    "sign_in_failed": "The e-mail address, the password or the code of a person is wrong.",
     "source_invalid": (
         "The sources cannot be built as they are. The message names the file, link or setting."
     ),

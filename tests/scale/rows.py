@@ -129,7 +129,7 @@ SECRETS = """
     SELECT job_id, CASE attempt WHEN 0 THEN 'password' ELSE 'login' END, attempt, 'v1.sealed'
       FROM job WHERE finished_at IS NULL"""
 ASKED_ONCE = f"""
-    INSERT INTO idempotency (api_key_id, key, position, organization_id, request_hash, job_id)
+    INSERT INTO idempotency (actor_id, key, position, organization_id, request_hash, job_id)
     SELECT 'key-' || g % 1000, g, 0, {ORGANIZATION}, sha256(g::text::bytea), g
       FROM generate_series(1, %(finished)s / 10) g"""
 TURNS = f"""

@@ -148,7 +148,7 @@ def statements_of_control() -> dict[str, tuple[str, Values | None]]:
 
 def statements_of_api(scenario: ScaleScenario) -> dict[str, tuple[str, Values | None]]:
     of_key = {
-        "api_key_id": API_KEY,
+        "actor_id": API_KEY,
         "key": "once",
         "position": 0,
         "organization_id": ORGANIZATION,

@@ -2,14 +2,21 @@
 -- The API proves a key (or a deploy hook's token) by its SHA-256, which it sets for one transaction:
 -- `SET LOCAL wharf.proof`. Only the SHA-256 of that is stored, so that nothing in the database is a proof.
 
--- Return the key or the hook of this transaction; no row without a proof.
+-- Return the key, the member or the hook of this transaction; no row without a proof. A member's key has no more rights
+-- than the member.
 CREATE OR REPLACE FUNCTION public.caller(OUT id text, OUT organization_id text, OUT role text)
 RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WITH shown AS (
     SELECT sha256(decode(nullif(current_setting('wharf.proof', true), ''), 'hex')) AS hash
   )
-  SELECT k.api_key_id, k.organization_id, k.role FROM public.api_key k, shown
+  SELECT k.api_key_id, k.organization_id, public.lesser_role(k.role, (
+           SELECT m.role FROM public.member m WHERE m.member_id = k.member_id))
+    FROM public.api_key k, shown
    WHERE k.key_hash = shown.hash AND (k.expires_at IS NULL OR k.expires_at > now())
+  UNION ALL
+  SELECT m.member_id, m.organization_id, m.role
+    FROM shown JOIN public.user_session s ON s.token_hash = shown.hash JOIN public.member m USING (user_id, organization_id)
+   WHERE public.session_is_valid(s)
   UNION ALL
   SELECT h.hook_id, h.organization_id, 'member' FROM public.deploy_hook h, shown WHERE h.token_hash = shown.hash
 $$;
@@ -39,9 +46,9 @@ BEGIN
   IF who.id IS NULL
      OR who.organization_id <> coalesce(changed->>'organization_id', (
        SELECT s.organization_id FROM public.server s WHERE s.server_id = changed->>'server_id'))
-     OR (TG_ARGV[0] = 'admin' AND who.role <> 'admin')
+     OR (TG_ARGV[0] = 'admin' AND who.role NOT IN ('owner', 'admin'))
      OR (who.role = 'viewer' AND TG_TABLE_NAME <> 'audit_event')
-     OR (TG_TABLE_NAME = 'audit_event' AND changed->>'api_key_id' IS DISTINCT FROM who.id) THEN
+     OR (TG_TABLE_NAME = 'audit_event' AND changed->>'actor_id' IS DISTINCT FROM who.id) THEN
     RAISE EXCEPTION '% of %: needs a key that may', lower(TG_OP), TG_TABLE_NAME
       USING ERRCODE = 'insufficient_privilege';
   END IF;
@@ -52,6 +59,39 @@ BEGIN
     NEW.at := clock_timestamp();
   END IF;
   RETURN NEW;
+END $$;
+
+-- Refuse the API a change of a membership without an administrator's proof, and of an owner's without an owner's, once
+-- the organization has an owner; members leave by themselves. An owner is invited as one is made.
+CREATE OR REPLACE FUNCTION public.require_inviter() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  who record;
+  subject jsonb := to_jsonb(CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END);
+BEGIN
+  SELECT * INTO who FROM public.caller();
+  IF current_user = 'wharf_api' AND NOT (TG_OP = 'DELETE' AND subject->>'member_id' IS NOT DISTINCT FROM who.id)
+     AND (who.organization_id IS DISTINCT FROM subject->>'organization_id' OR who.role NOT IN ('owner', 'admin')
+          OR who.role <> 'owner' AND 'owner' IN (subject->>'role', CASE WHEN TG_OP = 'UPDATE' THEN OLD.role END)
+             AND EXISTS (SELECT FROM public.member m WHERE m.organization_id = who.organization_id AND m.role = 'owner'))
+  THEN
+    RAISE EXCEPTION '% of %: needs an owner', lower(TG_OP), TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+END $$;
+
+-- Create an organization whose owner is the member of this transaction's session. Null without such a session.
+CREATE OR REPLACE FUNCTION public.organization_create(p_organization text, p_name text, p_member text) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  creator text := (SELECT m.user_id FROM public.caller() c JOIN public.member m ON m.member_id = c.id);
+BEGIN
+  IF creator IS NULL THEN
+    RETURN NULL;
+  END IF;
+  INSERT INTO public.organization (organization_id, name) VALUES (p_organization, p_name);
+  INSERT INTO public.member (member_id, organization_id, user_id, role) VALUES (p_member, p_organization, creator, 'owner');
+  RETURN p_organization;
 END $$;
 
 -- Refuse the API a job, a build or a deployment without a key of its organization, and in another one's name. The only
@@ -92,7 +132,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF current_user = 'wharf_api'
      AND NOT EXISTS (SELECT FROM public.caller() c
-                      WHERE c.id = NEW.api_key_id AND (TG_OP = 'INSERT' OR c.id = OLD.api_key_id)) THEN
+                      WHERE c.id = NEW.actor_id AND (TG_OP = 'INSERT' OR c.id = OLD.actor_id)) THEN
     RAISE EXCEPTION '% of an answer: needs its key', lower(TG_OP) USING ERRCODE = 'insufficient_privilege';
   END IF;
   RETURN NEW;
@@ -128,6 +168,10 @@ CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON pu
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.api_key
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin', 'last_used_at');
+CREATE OR REPLACE TRIGGER require_inviter BEFORE INSERT OR UPDATE OR DELETE ON public.member
+  FOR EACH ROW EXECUTE FUNCTION public.require_inviter();
+CREATE OR REPLACE TRIGGER require_inviter BEFORE INSERT OR UPDATE OR DELETE ON public.invitation
+  FOR EACH ROW EXECUTE FUNCTION public.require_inviter();
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.registry
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.credential_source

@@ -286,9 +286,7 @@ async def test_forged_notifications_change_nothing(
 async def test_a_quiet_line_is_kept_alive_with_comments(app: Starlette, job_id: str) -> None:
     held = app.state.resources
     source = Source(held.feeds, held.readers, held.pool, comment_every=timedelta(milliseconds=20))
-    opening = Opening(
-        job_id=job_id, after=0, is_over=False, organization_id="org", api_key_id="key"
-    )
+    opening = Opening(job_id=job_id, after=0, is_over=False, organization_id="org", key_id="key")
 
     stream = read(source, opening)
     async with asyncio.timeout(10):

@@ -354,7 +354,7 @@ async def test_a_removed_api_key_leaves_nothing_behind(
 ) -> None:
     created = (await client.post("/api/apiKey.create", json={"name": "short-lived"})).json()
     await client.post("/api/image.pull", json=PULL, headers={"idempotency-key": "own"})
-    database.execute("UPDATE idempotency SET api_key_id = %s", created["apiKeyId"])
+    database.execute("UPDATE idempotency SET actor_id = %s", created["apiKeyId"])
 
     answer = await client.post("/api/apiKey.remove", json={"apiKeyId": created["apiKeyId"]})
 

@@ -91,7 +91,7 @@ AS_THE_API = [
     "UPDATE deploy_hook_event SET deployment_id = 'mine'",
     "DELETE FROM deploy_hook_event",
     "SELECT webhook_add('a', 'job.ended', 'a', now(), '{}')",
-    "UPDATE organization SET name = 'mine'",
+    "UPDATE organization SET transfer_limit = 1",
     "SELECT gate FROM release_gate FOR UPDATE",
     "SELECT server_role_create('a')",
     "SELECT worker_v1.register('{}')",

@@ -288,11 +288,11 @@ async def test_a_control_that_may_approves_each_server_that_has_joined(plane: Pl
     async with plane.open_control(approves=True):
         await wait_until(is_approved)
 
-    [event] = await world.rows("SELECT action, object_id, api_key_id FROM audit_event")
+    [event] = await world.rows("SELECT action, object_id, actor_id FROM audit_event")
     assert event == {
         "action": "server.approve",
         "object_id": server.server_id,
-        "api_key_id": None,
+        "actor_id": None,
     }
 
 

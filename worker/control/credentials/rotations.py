@@ -139,7 +139,7 @@ UNTESTED = """
 UPDATE rotation SET tests = '[]' WHERE rotation_id = %(rotation_id)s AND state = 'testing'
 """
 AUDIT = """
-INSERT INTO audit_event (audit_event_id, organization_id, api_key_id, action, object_id, data)
+INSERT INTO audit_event (audit_event_id, organization_id, actor_id, action, object_id, data)
 VALUES (%(audit_event_id)s, %(organization_id)s, %(requested_by)s, %(action)s, %(registry_id)s,
         %(data)s)
 """

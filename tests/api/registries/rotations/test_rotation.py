@@ -277,7 +277,7 @@ async def test_every_change_of_a_rotation_is_audited_without_a_secret(
     await call(client, "rollbackCredential", chosen)
 
     rows = fleet.database.execute(
-        "SELECT action, api_key_id IS NOT NULL, data FROM audit_event"
+        "SELECT action, actor_id IS NOT NULL, data FROM audit_event"
         " WHERE action LIKE 'registry.%' ORDER BY audit_event_id"
     )
 

@@ -14,7 +14,7 @@ async def test_an_idempotency_key_is_deleted_after_a_day(world: World) -> None:
     )
     for name, age in (("old", "25 hours"), ("fresh", "23 hours")):
         await world.owner.execute(
-            "INSERT INTO idempotency (api_key_id, key, position, organization_id, request_hash,"
+            "INSERT INTO idempotency (actor_id, key, position, organization_id, request_hash,"
             " job_id, created_at) VALUES (%s, %s, 0, %s, '', 'job', now() - %s::interval)",
             (key, name, world.organization_id, age),
         )

@@ -8,7 +8,10 @@ from sqlmodel import Field, SQLModel
 
 from shared.models.columns import Moment, document, ids, moment, one_of
 
-ROLES = ("admin", "member", "viewer")
+ROLES = ("owner", "admin", "member", "viewer")
+"""The roles of members, each with all rights of the next one."""
+
+KEY_ROLES = ROLES[1:]
 
 
 class Organization(SQLModel, table=True):
@@ -37,16 +40,20 @@ class ApiKey(SQLModel, table=True):
 
     ``key_hash`` is the SHA-256 of the key's proof, which is its SHA-256. A ``viewer`` reads only, a
     ``member`` also submits work, an ``admin`` also changes what is stored. If there are any, it may
-    call only these ``procedures`` (``registry.all``, ``registry.*``), from these ``networks``.
+    call only these ``procedures`` (``registry.all``, ``registry.*``), from these ``networks``. That
+    of a member (``member_id``) has no more rights than the member, and ends with the membership.
     """
 
     __tablename__ = "api_key"
-    __table_args__ = (one_of("role", ROLES),)
+    __table_args__ = (one_of("role", KEY_ROLES),)
 
     api_key_id: str = Field(primary_key=True)
     organization_id: str = Field(foreign_key="organization.organization_id", index=True)
     name: str
     role: str
+    member_id: str | None = Field(
+        default=None, foreign_key="member.member_id", ondelete="CASCADE", index=True
+    )
     procedures: list[str] = ids()
     networks: list[str] = ids()
     start: str
@@ -65,7 +72,7 @@ class AuditEvent(SQLModel, table=True):
 
     audit_event_id: str = Field(primary_key=True)
     organization_id: str = Field(index=True)
-    api_key_id: str | None = None
+    actor_id: str | None = None
     action: str
     object_id: str | None = None
     data: dict[str, Any] | None = document()

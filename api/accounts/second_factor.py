@@ -1,0 +1,46 @@
+"""One-time passwords as a second factor (RFC 6238), of any authenticator app."""
+
+import time
+from collections import OrderedDict
+
+import pyotp
+
+from api.errors import CodeNeededError, WrongSignInError
+
+ISSUER = "Wharfinger"
+STEP_SECONDS = 30
+REMEMBERED = 10_000
+
+_used: OrderedDict[tuple[str, int], None] = OrderedDict()
+"""The codes that this process accepted: a code is good for one sign-in."""
+
+
+def make_factor() -> str:
+    """Make the secret of a second factor."""
+    return pyotp.random_base32()
+
+
+def factor_url(secret: str, email: str) -> str:
+    """Return the ``otpauth:`` URL that an authenticator app reads."""
+    return pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=ISSUER)
+
+
+def require_code(user_id: str, secret: str, code: str, now: float | None = None) -> None:
+    """Check a code, of the current 30 seconds or of those beside it; each is accepted once.
+
+    Raises:
+        CodeNeededError: none was given.
+        WrongSignInError: it is wrong, or was used.
+    """
+    given = "".join(code.split())
+    if not given:
+        raise CodeNeededError
+    step = int((time.time() if now is None else now) // STEP_SECONDS)
+    for near in (step, step - 1, step + 1):
+        key = (user_id, near)
+        if pyotp.TOTP(secret).verify(given, for_time=near * STEP_SECONDS) and key not in _used:
+            _used[key] = None
+            while len(_used) > REMEMBERED:
+                _used.popitem(last=False)
+            return
+    raise WrongSignInError

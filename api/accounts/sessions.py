@@ -1,0 +1,230 @@
+"""Sessions of people who signed in: begin, find, end. A token is shown once, in a cookie."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.types.json import Jsonb
+from pydantic import SecretStr
+
+from api.accounts.passwords import Derivation, Derived, derive, make_salt
+from api.accounts.second_factor import require_code
+from api.errors import WrongSignInError
+from api.procedure.audit import INSERT
+from api.procedure.auth import hash_secret, make_secret, proof_of
+from api.procedure.context import Caller, Resources
+from shared.database import Connection, Pool
+from shared.errors import InvalidInputError
+from shared.ids import make_id
+
+TOKEN_PREFIX = "whs_"  # noqa: S105 - not a secret
+MAX_TOKEN_CHARACTERS = 100
+NO_SALT = bytes(16)
+"""The salt for an address without a user, so that its refusal takes as long as another."""
+
+FIND_USER = "SELECT user_id, salt, derivation, second_factor FROM user_account WHERE email = %s"
+BEGIN = """
+SELECT session_begin(%(session_id)s, %(user_id)s, %(proof)s, %(token_hash)s, %(address)s,
+                     %(user_agent)s) AS begun
+"""
+FIND = """
+WITH found AS (
+  SELECT s.session_id, s.user_id, m.member_id AS actor_id, m.organization_id, m.role,
+         u.email, u.name, o.name AS organization
+    FROM user_session s JOIN member m USING (user_id, organization_id)
+    JOIN user_account u USING (user_id) JOIN organization o USING (organization_id)
+   WHERE s.token_hash = %s AND session_is_valid(s)
+), used AS (
+  UPDATE user_session SET last_used_at = now() FROM found
+   WHERE user_session.session_id = found.session_id
+     AND user_session.last_used_at < now() - interval '1 minute'
+)
+SELECT * FROM found
+"""
+ACCEPT = """
+SELECT invitation_accept(%(invitation_proof)s, %(member_id)s, %(user_id)s, %(email)s, %(name)s,
+                         %(salt)s, %(derivation)s, %(proof)s) AS organization_id
+"""
+SPEAK = "SELECT set_config('wharf.proof', %s, true)"
+END = "DELETE FROM user_session WHERE session_id = %s"
+END_ALL = "DELETE FROM user_session WHERE user_id = %s"
+
+
+@dataclass(frozen=True)
+class Browser:
+    """The browser of a request, as the list of sessions shows it."""
+
+    address: str
+    user_agent: str
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """A session: its member as a caller, and who that is."""
+
+    caller: Caller
+    email: str
+    name: str
+    organization: str
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """The fields of the sign-in form; ``code`` is the one-time password of a second factor."""
+
+    email: str
+    password: SecretStr
+    code: str = ""
+
+
+async def sign_in(resources: Resources, request: SignIn, browser: Browser) -> str:
+    """Check the password and the second factor; return the token of a new session.
+
+    Raises:
+        WrongSignInError: the address, the password or the code is wrong, or the user belongs to no
+            organization. The answer does not say which.
+        CodeNeededError: the password is right, and the user has a second factor.
+        TooManyFailuresError: too many of those for this account, or from this address.
+    """
+    email = request.email.strip().lower()
+    for limited in (f"account {email}", browser.address):
+        resources.sign_ins.require_room(limited, b"")
+    async with resources.pool.connection() as connection:
+        user = await (await connection.execute(FIND_USER, (email,))).fetchone()
+    salt, derivation = (user["salt"], user["derivation"]) if user else (NO_SALT, None)
+    derived = await derive(request.password, salt, derivation)
+    try:
+        user_id = _require_user(user, derived, request.code)
+        return await _begin(resources.pool, user_id, derived.proof, browser)
+    except WrongSignInError:
+        for limited in (f"account {email}", browser.address):
+            resources.sign_ins.fail(limited, b"")
+        raise
+
+
+def _require_user(user: dict[str, Any] | None, derived: Derived, code: str) -> str:
+    """Return the user's id once the second factor is right; the database checks the password."""
+    if user is None:
+        raise WrongSignInError
+    if user["second_factor"] is not None:
+        secret = derived.open_factor(user["second_factor"])
+        if secret is None:
+            raise WrongSignInError
+        require_code(user["user_id"], secret, code)
+    return str(user["user_id"])
+
+
+async def _begin(pool: Pool, user_id: str, proof: bytes, browser: Browser) -> str:
+    token, session_id = make_secret(TOKEN_PREFIX), make_id()
+    values = {
+        "session_id": session_id,
+        "user_id": user_id,
+        "proof": proof,
+        "token_hash": hash_secret(token),
+        "address": browser.address,
+        "user_agent": browser.user_agent,
+    }
+    async with pool.connection() as connection, connection.transaction():
+        row = await (await connection.execute(BEGIN, values)).fetchone()
+        if row is None or not row["begun"]:
+            raise WrongSignInError
+        await _record(connection, token, "user.signIn", {"address": browser.address})
+    return token
+
+
+@dataclass(frozen=True)
+class NewUser:
+    """The fields of an invited person; who has an account gives its password."""
+
+    name: str
+    email: str
+    password: SecretStr
+
+
+async def join(resources: Resources, invitation: str, user: NewUser, browser: Browser) -> str:
+    """Accept an invitation by its token; return the token of a new session.
+
+    Raises:
+        InvalidInputError: the invitation is used up, expired or for another address; or the address
+            belongs to a user with another password.
+    """
+    email = user.email.strip().lower()
+    resources.sign_ins.require_room(browser.address, b"")
+    async with resources.pool.connection() as connection:
+        known = await (await connection.execute(FIND_USER, (email,))).fetchone()
+    salt, derivation = make_salt(), Derivation().model_dump()
+    if known is not None:
+        salt, derivation = known["salt"], known["derivation"]
+    derived = await derive(user.password, salt, derivation)
+    user_id = known["user_id"] if known else make_id()
+    values = {
+        "invitation_proof": proof_of(invitation),
+        "member_id": make_id(),
+        "user_id": user_id,
+        "email": email,
+        "name": user.name,
+        "salt": salt,
+        "derivation": Jsonb(derivation),
+        "proof": derived.proof,
+    }
+    async with resources.pool.connection() as connection:
+        row = await (await connection.execute(ACCEPT, values)).fetchone()
+    if row is None or row["organization_id"] is None:
+        resources.sign_ins.fail(browser.address, b"")
+        raise InvalidInputError(
+            "this invitation is not valid for this address and password",
+            remedy="Use the address that was invited, and your own password if you have an "
+            "account. If the link was used or has expired, ask for a new one.",
+        )
+    return await _begin(resources.pool, user_id, derived.proof, browser)
+
+
+async def find_session(pool: Pool, token: str | None) -> SignedIn | None:
+    """Return the session of a token; record its use, once a minute at most."""
+    if not token or len(token) > MAX_TOKEN_CHARACTERS:
+        return None
+    async with pool.connection() as connection:
+        return await _find(connection, token)
+
+
+async def _find(connection: Connection, token: str) -> SignedIn | None:
+    row = await (await connection.execute(FIND, (hash_secret(token),))).fetchone()
+    if row is None:
+        return None
+    user = {name: row.pop(name) for name in ("email", "name", "organization")}
+    return SignedIn(Caller(**row, proof=proof_of(token).hex()), **user)
+
+
+async def end_session(pool: Pool, caller: Caller, *, everywhere: bool = False) -> None:
+    """End the caller's session, or all sessions of the user."""
+    async with pool.connection() as connection, connection.transaction():
+        await _speak(connection, caller.proof)
+        await _insert_event(connection, caller, "user.signOut", {"everywhere": everywhere})
+        if everywhere:
+            await connection.execute(END_ALL, (caller.user_id,))
+        else:
+            await connection.execute(END, (caller.session_id,))
+
+
+async def _record(connection: Connection, token: str, action: str, data: dict[str, Any]) -> None:
+    found = await _find(connection, token)
+    if found is not None:
+        await _speak(connection, found.caller.proof)
+        await _insert_event(connection, found.caller, action, data)
+
+
+async def _speak(connection: Connection, proof: str) -> None:
+    await connection.execute(SPEAK, (proof,))
+
+
+async def _insert_event(
+    connection: Connection, caller: Caller, action: str, data: dict[str, Any]
+) -> None:
+    values = {
+        "audit_event_id": make_id(),
+        "organization_id": caller.organization_id,
+        "actor_id": caller.actor_id,
+        "action": action,
+        "object_id": caller.user_id,
+        "data": Jsonb(data),
+    }
+    await connection.execute(INSERT, values)

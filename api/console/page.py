@@ -1,0 +1,154 @@
+"""One request to the console: its member, its form, and the procedures that it calls."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from api.accounts.sessions import SignedIn
+from api.console.rendering import render
+from api.http.calls import Call, Failure, find_procedure
+from api.http.perform import perform
+from api.procedure.context import Caller, Resources
+from api.procedure.procedure import Procedure
+from shared.errors import WharfError
+
+ROOT = "/console"
+NOTICE_COOKIE = "wharf_notice"
+NOTICE_SECONDS = 60
+MAX_NOTICE = 500
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    # A form that is sent without its origin could not be told from that of another site.
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+Procedures = Mapping[str, Procedure[Any, Any]]
+Handler = Callable[["Page"], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class PageRoute:
+    """An address below ``/console`` and its handler; a public one needs no session."""
+
+    path: str
+    handler: Handler
+    method: str = "GET"
+    is_public: bool = False
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """The member who signed in, and the token of the forms."""
+
+    session: SignedIn
+    csrf: str
+
+    @property
+    def caller(self) -> Caller:
+        return self.session.caller
+
+
+@dataclass(frozen=True)
+class Page:
+    """A request; ``form`` holds the fields of a POST, each with its last value."""
+
+    request: Request
+    resources: Resources
+    procedures: Procedures
+    visitor: Visitor | None = None
+    form: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def caller(self) -> Caller:
+        assert self.visitor is not None, "a public page has no caller"  # noqa: S101
+        return self.visitor.caller
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        return self.request.query_params
+
+    def param(self, name: str) -> str:
+        """Return a part of the path."""
+        return str(self.request.path_params[name])
+
+    async def call(self, name: str, /, **fields: Any) -> Any:
+        """Call a procedure as the member; its answer as JSON. Fields are in camelCase.
+
+        Raises:
+            WharfError: as the API answers it; so is a lack of rights.
+        """
+        call = Call(name, find_procedure(self.procedures, name), lambda: fields)
+        [answer] = await perform(self.resources, self.request, [call], self.caller)
+        if isinstance(answer, Failure):
+            raise answer.error
+        return json.loads(answer.shown)
+
+    def may(self, role: str) -> bool:
+        """Return whether the member has at least this role."""
+        order = ("viewer", "member", "admin", "owner")
+        return order.index(self.caller.role) >= order.index(role)
+
+    def render(
+        self,
+        template: str,
+        *,
+        status: int = 200,
+        error: WharfError | None = None,
+        **values: Any,
+    ) -> Response:
+        """Render a page; ``error`` is shown above its content."""
+        notice = unquote(self.request.cookies.get(NOTICE_COOKIE, ""))[:MAX_NOTICE]
+        text = render(
+            template,
+            {
+                "page": self,
+                "path": self.request.url.path,
+                "form": self.form,
+                "visitor": self.visitor,
+                "notice": notice,
+                "error": error,
+                **values,
+            },
+        )
+        response = Response(text, status, media_type="text/html", headers=HEADERS)
+        if notice:
+            response.delete_cookie(NOTICE_COOKIE, path=ROOT)
+        return response
+
+    def redirect(self, path: str, notice: str = "") -> Response:
+        """Send the browser to another page of the console, which shows the notice once."""
+        response = RedirectResponse(path, 303, headers=HEADERS)
+        if notice:
+            response.set_cookie(
+                NOTICE_COOKIE,
+                quote(notice[:MAX_NOTICE]),
+                max_age=NOTICE_SECONDS,
+                path=ROOT,
+                httponly=True,
+                samesite="lax",
+            )
+        return response
+
+    def address(self, **changes: str | None) -> str:
+        """Return the page's own address with other query parameters; ``None`` removes one."""
+        merged = {**self.query, **changes}
+        query = urlencode({name: value for name, value in merged.items() if value})
+        return f"{self.request.url.path}?{query}" if query else self.request.url.path
+
+
+def read_form(body: bytes) -> dict[str, str]:
+    """Parse ``application/x-www-form-urlencoded``; of a repeated field the last value counts."""
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))

@@ -1,0 +1,128 @@
+// The console works without this script: it refreshes what moves, follows jobs, and adds keys.
+
+const HELP = "help";
+const GO_MILLISECONDS = 1500;
+const MIN_REFRESH_MILLISECONDS = 500;
+
+// Regions with data-live="SECONDS" are loaded anew, while the page is seen and nobody types in them.
+function refresh(region) {
+  if (!region.id || document.hidden || region.contains(document.activeElement?.closest("input, textarea, select"))) return;
+  if (region.querySelector("dialog[open]")) return;
+  const address = region.dataset.address || location.pathname + location.search;
+  return window.htmx.ajax("GET", address, {
+    source: region, target: region, select: `#${region.id}`, swap: "morph:outerHTML",
+  });
+}
+
+function liveRegions() {
+  return document.querySelectorAll("[data-live]");
+}
+
+const dueAt = new Map();
+setInterval(() => {
+  const now = Date.now();
+  for (const region of liveRegions()) {
+    const period = Number(region.dataset.live) * 1000;
+    if (!period) continue;
+    const due = dueAt.get(region.id) ?? now + period;
+    dueAt.set(region.id, due);
+    if (now >= due && !document.hidden) {
+      dueAt.set(region.id, now + period);
+      refresh(region);
+    }
+  }
+}, 250);
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return;
+  for (const region of liveRegions()) refresh(region);
+});
+
+// An element with data-stream follows a job: its lines go to the log, every other event refreshes the live regions.
+function follow(element) {
+  let source = null;
+  let last = element.dataset.after || "";
+  let timer = null;
+  const log = document.getElementById(element.dataset.log);
+  const soon = () => {
+    timer ??= setTimeout(() => {
+      timer = null;
+      for (const region of liveRegions()) refresh(region);
+    }, MIN_REFRESH_MILLISECONDS);
+  };
+  const seen = (event) => { if (event.lastEventId) last = event.lastEventId; };
+  const append = (event) => {
+    seen(event);
+    const text = JSON.parse(event.data)?.data?.text;
+    if (!log || text === undefined) return;
+    const isAtEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
+    log.append(text.endsWith("\n") ? text : `${text}\n`);
+    if (isAtEnd) log.scrollTop = log.scrollHeight;
+  };
+  const stop = () => { source?.close(); source = null; };
+  const start = () => {
+    if (source || document.hidden) return;
+    source = new EventSource(`${element.dataset.stream}?lastEventId=${encodeURIComponent(last || 0)}`);
+    source.addEventListener("log", append);
+    source.addEventListener("snapshot", soon);
+    source.addEventListener("state", (event) => {
+      seen(event);
+      soon();
+      if (["succeeded", "failed", "cancelled", "expired"].includes(JSON.parse(event.data).state)) stop();
+    });
+  };
+  document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
+  start();
+}
+for (const element of document.querySelectorAll("[data-stream]")) follow(element);
+
+// Copy what stands in data-copy.
+document.addEventListener("click", async (event) => {
+  const element = event.target.closest?.("[data-copy]");
+  if (!element || !navigator.clipboard) return;
+  await navigator.clipboard.writeText(element.dataset.copy);
+  const before = element.title;
+  element.title = "copied";
+  setTimeout(() => { element.title = before; }, 1500);
+});
+
+// A select or checkbox with data-submit sends its form at once.
+document.addEventListener("change", (event) => {
+  if (event.target.matches?.("[data-submit]")) event.target.form.requestSubmit();
+});
+
+// Keys: / filter, ? help, j and k rows, Enter opens, g and a letter goes to a page.
+let goUntil = 0;
+function rows() {
+  return [...document.querySelectorAll("main tbody tr")].filter((row) => row.querySelector("a[href]"));
+}
+function choose(step) {
+  const all = rows();
+  if (!all.length) return;
+  const before = all.findIndex((row) => row.classList.contains("chosen"));
+  const next = before < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(Math.max(before + step, 0), all.length - 1);
+  all[before]?.classList.remove("chosen");
+  all[next].classList.add("chosen");
+  all[next].querySelector("a[href]").focus({ preventScroll: true });
+  all[next].scrollIntoView({ block: "nearest" });
+}
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select, dialog")) return;
+  if (Date.now() < goUntil) {
+    goUntil = 0;
+    const link = document.querySelector(`[data-go="${CSS.escape(event.key)}"]`);
+    if (link) { event.preventDefault(); link.click(); return; }
+  }
+  if (event.key === "/") {
+    const field = document.querySelector("input[type=search]");
+    if (field) { event.preventDefault(); field.focus(); }
+  } else if (event.key === "?") {
+    document.getElementById(HELP)?.showModal();
+  } else if (event.key === "g") {
+    goUntil = Date.now() + GO_MILLISECONDS;
+  } else if (event.key === "j") {
+    choose(1);
+  } else if (event.key === "k") {
+    choose(-1);
+  }
+});

@@ -1,0 +1,1 @@
+"""Organizations, their API keys, and the people who sign in."""
