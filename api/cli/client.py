@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
-from api.cli.output import write_note
+from api.cli.output.text import write_note
 from shared.errors import SetupError
 from shared.settings import Settings
 from shared.tls import tls_context

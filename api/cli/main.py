@@ -8,13 +8,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from api.cli import application, organization, registry, restored, server
-from api.cli import build as builds
-from api.cli import deploy as deployments
-from api.cli import deploy_key as deploy_keys
 from api.cli.client import ClientSettings, call
-from api.cli.doctor import examine, show
-from api.cli.output import write_line, write_note
+from api.cli.commands import application, organization, registry, restored, server
+from api.cli.commands import build as builds
+from api.cli.commands import deploy as deployments
+from api.cli.commands import deploy_key as deploy_keys
+from api.cli.commands.doctor import examine, show
+from api.cli.output.text import write_line, write_note
 
 app = typer.Typer(
     name="wharf",

@@ -7,7 +7,7 @@ import redis
 from pydantic import SecretStr
 
 from api.cli.client import ClientSettings
-from api.cli.doctor import examine
+from api.cli.commands.doctor import examine
 from tests.journeys.conftest import Port
 from tests.worker.local.conditions import wait_until
 from worker.broker_users import ADMIN, server_user

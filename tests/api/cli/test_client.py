@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from api.cli.build import find_application
 from api.cli.client import ClientSettings, base_url, call
+from api.cli.commands.build import find_application
 from shared.errors import SetupError, in_sentences
 from tests.fakes.certificates import Authority
 from tests.fakes.web import Answer, Fake, open_fake, says

@@ -49,27 +49,33 @@ UP = ElsewhereTested(
 )
 API = ElsewhereTested("api/cli/test_options.py", "test_the_api_listens_where_its_options_say")
 LOGS = ElsewhereTested(
-    "api/cli/test_application.py", "test_the_output_of_an_application_is_written"
+    "api/cli/commands/test_application.py", "test_the_output_of_an_application_is_written"
 )
 DEPLOY_KEY = ElsewhereTested(
-    "api/cli/test_deploy_key.py", "test_a_key_is_made_and_shown_again_and_the_host_is_pinned"
+    "api/cli/commands/test_deploy_key.py",
+    "test_a_key_is_made_and_shown_again_and_the_host_is_pinned",
 )
 ROTATE = ElsewhereTested(
-    "api/cli/test_registry.py", "test_an_operator_rotates_a_password_that_no_argument_shows"
+    "api/cli/commands/test_registry.py",
+    "test_an_operator_rotates_a_password_that_no_argument_shows",
 )
-SHOW_REGISTRY = ElsewhereTested("api/cli/test_registry.py", "test_the_life_of_a_login_is_shown")
+SHOW_REGISTRY = ElsewhereTested(
+    "api/cli/commands/test_registry.py", "test_the_life_of_a_login_is_shown"
+)
 TEST_REGISTRY = ElsewhereTested(
-    "api/cli/test_registry.py",
+    "api/cli/commands/test_registry.py",
     "test_a_test_shows_its_stages_and_what_the_login_may_do_beyond_need",
 )
 UPDATE_REGISTRY = ElsewhereTested(
-    "api/cli/test_registry.py", "test_a_change_that_breaks_a_use_names_it_and_is_forced"
+    "api/cli/commands/test_registry.py", "test_a_change_that_breaks_a_use_names_it_and_is_forced"
 )
 REMOVE_REGISTRY = ElsewhereTested(
-    "api/cli/test_registry.py", "test_a_used_registry_is_removed_by_force_alone"
+    "api/cli/commands/test_registry.py", "test_a_used_registry_is_removed_by_force_alone"
 )
-ROTATE_CANCEL = ElsewhereTested("api/cli/test_registry.py", "test_a_rotation_is_cancelled")
-ROTATE_BACK = ElsewhereTested("api/cli/test_registry.py", "test_the_old_password_is_brought_back")
+ROTATE_CANCEL = ElsewhereTested("api/cli/commands/test_registry.py", "test_a_rotation_is_cancelled")
+ROTATE_BACK = ElsewhereTested(
+    "api/cli/commands/test_registry.py", "test_the_old_password_is_brought_back"
+)
 ENDS = "test_the_exit_code_says_how_the_{}_ended"
 COMMIT = "a" * 40
 ARGUMENTS = {"application", "directory", "keys", "registry", "server"}
@@ -98,7 +104,7 @@ COMMANDS = {
             "branch": ["kept", "--branch", "other"],
             "commit": ["kept", "--commit", COMMIT],
             "key": ["kept", "--key", "one"],
-            "wait": ElsewhereTested("api/cli/test_build.py", ENDS.format("build")),
+            "wait": ElsewhereTested("api/cli/commands/test_build.py", ENDS.format("build")),
         },
     ),
     "deploy": Command(
@@ -111,7 +117,7 @@ COMMANDS = {
             "commit": ["kept", "--commit", COMMIT],
             "title": ["kept", "--title", "other"],
             "key": ["kept", "--key", "two"],
-            "wait": ElsewhereTested("api/cli/test_deploy.py", ENDS.format("deployment")),
+            "wait": ElsewhereTested("api/cli/commands/test_deploy.py", ENDS.format("deployment")),
         },
     ),
     "rollback": Command(
@@ -121,7 +127,7 @@ COMMANDS = {
             "point": ["kept", "--to", "nothing"],
             "key": ["kept", "--to", "$point", "--key", "three"],
             "wait": ElsewhereTested(
-                "api/cli/test_deploy.py", "test_an_operator_rolls_back_to_what_ran_before"
+                "api/cli/commands/test_deploy.py", "test_an_operator_rolls_back_to_what_ran_before"
             ),
         },
     ),
@@ -132,7 +138,8 @@ COMMANDS = {
                 "application": ["nothing"],
                 "key": ["kept", "--key", f"key of {action}"],
                 "wait": ElsewhereTested(
-                    "api/cli/test_application.py", "test_an_operator_sees_the_state_on_each_server"
+                    "api/cli/commands/test_application.py",
+                    "test_an_operator_sees_the_state_on_each_server",
                 ),
             },
         )
@@ -175,7 +182,7 @@ COMMANDS = {
         [],
         {
             "server": ElsewhereTested(
-                "api/cli/test_server.py",
+                "api/cli/commands/test_server.py",
                 "test_a_server_is_approved_with_the_database_url_of_control_alone",
             )
         },

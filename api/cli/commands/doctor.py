@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from api.cli.client import ClientSettings, base_url, connection_error
-from api.cli.restored import lines as restore_lines
-from api.cli.server import plain
+from api.cli.commands.restored import lines as restore_lines
+from api.cli.commands.server import plain
 from shared.errors import SetupError
 
 PATIENCE = timedelta(seconds=15)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
 
-from api.cli.build import SseEvent, read_events
+from api.cli.commands.build import SseEvent, read_events
 from tests.api.asking import ADMIN_KEY, create_application, create_registry
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer

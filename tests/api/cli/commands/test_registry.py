@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 
 from shared.vault import KeyRing
 from tests.api.asking import create_application, create_registry
-from tests.api.cli.test_deploy_key import run
+from tests.api.cli.commands.test_deploy_key import run
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer, bad_error, good_report
 from tests.api.registries.rotations.rotating import NEW, OLD, Fleet, open_fleet

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from api.cli.client import ClientSettings, base_url, call
-from api.cli.output import printable
+from api.cli.output.text import printable
 from shared.errors import SetupError, in_sentences
 from shared.settings import load
 
@@ -102,7 +102,7 @@ def approve(server: Chosen) -> None:
     worker's log.
     """
     # A separate process: importing the database driver would slow down the other commands.
-    argv = (sys.executable, "-m", "api.cli.approve", server)
+    argv = (sys.executable, "-m", "api.cli.commands.approve", server)
     os.execv(sys.executable, argv)  # noqa: S606 - no shell
 
 

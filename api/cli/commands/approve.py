@@ -9,8 +9,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from rich.console import Console
 
-from api.cli.output import printable
-from api.cli.server import plain
+from api.cli.commands.server import plain
+from api.cli.output.text import printable
 from shared.errors import SetupError, in_sentences
 from shared.servers.approval import Unapproved, approve, find_unapproved
 from shared.settings import DatabaseSettings, load

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli.build import POLL_SECONDS, error_text
 from api.cli.client import ClientSettings, call
-from api.cli.output import write_line, write_note
-from api.cli.server import client_settings
+from api.cli.commands.build import POLL_SECONDS, error_text
+from api.cli.commands.server import client_settings
+from api.cli.output.text import write_line, write_note
 from shared.errors import SetupError
 
 app = typer.Typer(

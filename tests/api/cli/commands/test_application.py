@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from tests.api.cli.test_deploy import run
+from tests.api.cli.commands.test_deploy import run
 from tests.api.deployments.test_control import (
     MISSING,
     create_deployed,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from api.cli.waiting import AGAIN_SECONDS, FIRST_SECONDS, Waits, describe
+from api.cli.follow.waiting import AGAIN_SECONDS, FIRST_SECONDS, Waits, describe
 
 JOBS = {"alpha": "job-1", "beta": "job-2"}
 

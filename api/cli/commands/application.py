@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli.build import CODES, POLL_SECONDS, error_text, find_application, request_for
 from api.cli.client import ClientSettings, call
-from api.cli.output import write_line, write_note
-from api.cli.server import client_settings
+from api.cli.commands.build import CODES, POLL_SECONDS, error_text, find_application, request_for
+from api.cli.commands.server import client_settings
+from api.cli.output.text import write_line, write_note
 
 app = typer.Typer(
     help="What runs of an application: stop, start, restart, logs.", no_args_is_help=True

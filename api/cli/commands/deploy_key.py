@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from api.cli.build import find_application
 from api.cli.client import ClientSettings, call
-from api.cli.output import write_note
+from api.cli.commands.build import find_application
+from api.cli.output.text import write_note
 from shared.errors import SetupError
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from starlette.applications import Starlette
 
 from api.cli.client import ClientSettings
-from api.cli.doctor import Check, examine, show
+from api.cli.commands.doctor import Check, examine, show
 from tests.api.asking import ADMIN_KEY, create_registry
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer

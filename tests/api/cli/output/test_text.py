@@ -2,8 +2,8 @@
 
 import pytest
 
-from api.cli.build import error_text
-from api.cli.output import printable, write_line, write_note
+from api.cli.commands.build import error_text
+from api.cli.output.text import printable, write_line, write_note
 
 
 def test_each_line_is_one_line_of_printable_signs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 
 from api.cli.client import ClientSettings, base_url, call, headers_of
-from api.cli.output import write_note
+from api.cli.output.text import write_note
 from shared.errors import SetupError, in_sentences
 from shared.tls import tls_context
 

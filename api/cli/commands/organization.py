@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from api.cli.client import call
-from api.cli.output import write_line
-from api.cli.server import client_settings
+from api.cli.commands.server import client_settings
+from api.cli.output.text import write_line
 
 app = typer.Typer(help="The settings of the organization: show, change.", no_args_is_help=True)
 

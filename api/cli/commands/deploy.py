@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from api.cli import build as builds
-from api.cli.build import POLL_SECONDS, error_text, find_application, request_for
 from api.cli.client import ClientSettings, call
-from api.cli.waiting import Waits, ask
+from api.cli.commands import build as builds
+from api.cli.commands.build import POLL_SECONDS, error_text, find_application, request_for
+from api.cli.follow.waiting import Waits, ask
 from shared.errors import SetupError
 
 _NO_POINT = (
