@@ -1,19 +1,22 @@
 """Jobs: list them, show one, cancel one."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
-from sqlmodel import col, select
+from sqlalchemy.orm import aliased
+from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import SelectOfScalar
 
 from api.errors import AlreadyEndedError
 from api.events.wire import EventOutput
 from api.fields.shapes import Cursor, Document, Id, Input, Moment, Output, show_document
-from api.jobs.wait_reasons import Reason, read_reason
+from api.jobs.wait_reasons import Reason, read_reason, read_reasons
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from shared.errors import ForbiddenError, NotFoundError
+from shared.jobs.commands import Kind
 from shared.jobs.states import State
 from shared.jobs.store.cancel import cancel
 from shared.models import Application, DigestCheck, DigestOutcome, Job, JobAttempt, JobEvent
@@ -21,7 +24,11 @@ from shared.models import Application, DigestCheck, DigestOutcome, Job, JobAttem
 StateName = Literal[
     "queued", "dispatched", "running", "succeeded", "failed", "cancelled", "expired"
 ]
+KindName = Annotated[Kind, Field(strict=False)]
 MAX_JOBS = 200
+MAX_SEARCHED = 20_000
+"""How many jobs are looked at for a page by conditions that have no index."""
+
 SHOWN_EVENTS = 1000
 LONG_FIELDS = {"compose", "composeFile"}
 """Texts of up to 192 KiB, which lists omit; `job.one` returns them."""
@@ -84,13 +91,18 @@ class VerificationOutput(Output):
     checked_at: Moment
 
 
-class JobDetail(JobOutput):
+class ListedJob(JobOutput):
+    """A job of a list, and why it waits (``waiting``) if it is queued."""
+
+    waiting: Reason | None
+
+
+class JobDetail(ListedJob):
     """A job with its attempts, its newest events, and why it waits (``waiting``) if it is queued.
 
     ``verification`` appears shortly after a push or a copy succeeded.
     """
 
-    waiting: Reason | None
     verification: VerificationOutput | None
     attempts: list[AttemptOutput]
     events: list[EventOutput]
@@ -99,7 +111,7 @@ class JobDetail(JobOutput):
 class JobPage(Output):
     """A page, the newest jobs first; ``nextCursor`` selects the next page of older ones."""
 
-    jobs: list[JobOutput]
+    jobs: list[ListedJob]
     next_cursor: str | None
 
 
@@ -110,10 +122,15 @@ class CancelOutput(Output):
 
 
 class ManyJobs(Input):
+    """``applicationId`` selects jobs of the application's builds, deployments and actions."""
+
     limit: Annotated[int, Field(ge=1, le=MAX_JOBS)] = 50
     cursor: Cursor | None = None
     state: StateName | None = None
     server_id: Id | None = None
+    kind: KindName | None = None
+    registry_id: Id | None = None
+    application_id: Id | None = None
 
 
 class ChosenJob(Input):
@@ -121,7 +138,24 @@ class ChosenJob(Input):
 
 
 async def get_all(context: Context, request: ManyJobs) -> JobPage:
-    """List the organization's jobs by page, the newest first."""
+    """List the organization's jobs by page, the newest first.
+
+    With `kind`, `registryId` or `applicationId` a page is looked for among the next 20,000 jobs, so
+    it can be empty though `nextCursor` names an older page.
+    """
+    async with context.transaction() as session:
+        rows, last = await _read_page(session, _searched(context, request), request)
+        page = rows[: request.limit]
+        reasons = await read_reasons(session, page)
+    shown = [JobOutput.of(job, without=LONG_FIELDS).model_dump() for job in page]
+    return JobPage(
+        jobs=[ListedJob(**each, waiting=reasons.get(each["job_id"])) for each in shown],
+        next_cursor=page[-1].job_id if len(rows) > request.limit else last,
+    )
+
+
+def _searched(context: Context, request: ManyJobs) -> SelectOfScalar[Job]:
+    """Return the query for the jobs that are looked at; an index has them in order."""
     query = select(Job).where(Job.organization_id == context.organization_id)
     if request.cursor is not None:
         query = query.where(Job.job_id < request.cursor)
@@ -129,15 +163,29 @@ async def get_all(context: Context, request: ManyJobs) -> JobPage:
         query = query.where(Job.state == request.state)
     if request.server_id is not None:
         query = query.where(Job.server_id == request.server_id)
-    query = query.order_by(col(Job.job_id).desc()).limit(request.limit + 1)
-    async with context.transaction() as session:
-        rows = (await session.exec(query)).all()
-    page = rows[: request.limit]
-    more = len(rows) > request.limit
-    return JobPage(
-        jobs=[JobOutput.of(job, without=LONG_FIELDS) for job in page],
-        next_cursor=page[-1].job_id if more else None,
-    )
+    return query.order_by(col(Job.job_id).desc())
+
+
+async def _read_page(
+    session: AsyncSession, searched: SelectOfScalar[Job], request: ManyJobs
+) -> tuple[Sequence[Job], str | None]:
+    """Return the page and one job more, and the last of the jobs that were looked at, if any."""
+    chosen = {
+        "kind": request.kind,
+        "registry_id": request.registry_id,
+        "fair_key": request.application_id,
+    }
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if not given:
+        return (await session.exec(searched.limit(request.limit + 1))).all(), None
+    few = searched.limit(MAX_SEARCHED).subquery()
+    job = aliased(Job, few)
+    query = select(job).where(*(few.c[name] == value for name, value in given.items()))
+    rows = (await session.exec(query.order_by(few.c.job_id.desc()).limit(request.limit + 1))).all()
+    if len(rows) > request.limit:
+        return rows, None
+    count, last = (await session.exec(select(func.count(), func.min(few.c.job_id)))).one()
+    return rows, last if count == MAX_SEARCHED else None
 
 
 async def one(context: Context, request: ChosenJob) -> JobDetail:

@@ -1,7 +1,7 @@
-"""Find the reason why a queued job waits, from the same view as the release."""
+"""Find the reasons why queued jobs wait, from the same view as the release."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -17,7 +17,8 @@ from shared.jobs.states import State
 from shared.models import Job
 
 FACTS = text("""
-SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed, server_is_online(s) AS online,
+SELECT j.job_id, s.name, s.seen_at, s.removed_at IS NOT NULL AS removed,
+       server_is_online(s) AS online,
        j.kind || '@' || j.version = ANY (s.kinds) AS known, j.run_at > now() AS later, j.needs,
        j.target_is_busy AS held, c.available <= 0 AS server_full, s.draining,
        s.approved_at IS NULL AS unapproved,
@@ -52,7 +53,7 @@ SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed, server_is_online(
   JOIN organization_capacity o
     ON o.organization_id = j.organization_id AND o.job_class = j.job_class
   LEFT JOIN registry_capacity r ON r.registry_id = j.registry_id
- WHERE j.job_id = :job_id
+ WHERE j.job_id = ANY (:job_ids)
 """)
 
 ReasonCode = Literal[
@@ -149,18 +150,25 @@ class Facts:
 
 async def read_reason(session: AsyncSession, job: Job) -> Reason | None:
     """Return the reason why a queued job waits; ``None`` if there is none or it is not queued."""
-    if job.state != State.QUEUED:
-        return None
+    return (await read_reasons(session, [job])).get(job.job_id)
+
+
+async def read_reasons(session: AsyncSession, jobs: Iterable[Job]) -> dict[str, Reason]:
+    """Return the reasons why jobs wait, by their ids; jobs that do not wait are left out."""
+    run_at = {job.job_id: job.run_at for job in jobs if job.state == State.QUEUED}
+    if not run_at:
+        return {}
     connection = await session.connection()
-    row = (await connection.execute(FACTS, {"job_id": job.job_id})).mappings().one_or_none()
-    # It may have been released since its row was read.
-    if row is None:
-        return None
-    held = row["held_login"]
-    return choose_reason(
-        Facts(**{**row, "held_login": HeldLogin.model_validate(held) if held else None}),
-        job.run_at,
-    )
+    # One that has been released since its row was read is not found.
+    rows = (await connection.execute(FACTS, {"job_ids": list(run_at)})).mappings()
+    found = {row["job_id"]: choose_reason(_facts(row), run_at[row["job_id"]]) for row in rows}
+    return {job_id: reason for job_id, reason in found.items() if reason is not None}
+
+
+def _facts(row: Mapping[str, Any]) -> Facts:
+    facts = {name: value for name, value in row.items() if name != "job_id"}
+    held = facts.pop("held_login")
+    return Facts(**facts, held_login=HeldLogin.model_validate(held) if held else None)
 
 
 def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:

@@ -384,7 +384,18 @@ PROBES: dict[str, Probe] = {
             "profiles": ["debug"],
         },
     ),
-    "job.all": Probe({}, {"limit": 1, "cursor": "$build", "state": "failed", "serverId": NOTHING}),
+    "job.all": Probe(
+        {},
+        {
+            "limit": 1,
+            "cursor": "$build",
+            "state": "failed",
+            "serverId": NOTHING,
+            "kind": "compose.pull",
+            "registryId": NOTHING,
+            "applicationId": NOTHING,
+        },
+    ),
     "job.one": Probe({"jobId": "$build"}, {"jobId": NOTHING}),
     "job.cancel": Probe({"jobId": "$new_build"}, {"jobId": NOTHING}, ("new_build",)),
     "webhook.create": Probe(

@@ -127,6 +127,8 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("job.one", {"jobId": "job"}),
     ("job.cancel", {"jobId": "job"}),
     ("job.all", {"serverId": "server"}),
+    ("job.all", {"registryId": "registry"}),
+    ("job.all", {"applicationId": "application"}),
     ("webhook.one", {"webhookId": "webhook"}),
     ("webhook.update", {"webhookId": "webhook", "enabled": False}),
     ("webhook.remove", {"webhookId": "webhook"}),

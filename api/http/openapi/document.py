@@ -75,6 +75,7 @@ PARAMETERS = {
     "deploymentId": "Id of the deployment.",
     "history": "Number of earlier tests of each pair.",
     "jobId": "Id of the job.",
+    "kind": "Kind of the jobs to list.",
     "lastEventId": "Number of the last event that the reader received.",
     "limit": "Largest number of items in the answer.",
     "name": "Part of the name.",

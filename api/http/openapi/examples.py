@@ -251,7 +251,10 @@ EXAMPLES: Mapping[str, Example] = {
         },
     ),
     "compose.pull": Example({"composeFile": COMPOSE, **BY_SERVER}, ACCEPTED),
-    "job.all": Example({"limit": 50, "state": "succeeded"}, {"jobs": [JOB], "nextCursor": JOB_ID}),
+    "job.all": Example(
+        {"limit": 50, "state": "succeeded"},
+        {"jobs": [{**JOB, "waiting": None}], "nextCursor": JOB_ID},
+    ),
     "job.one": Example({"jobId": JOB_ID}, JOB_DETAIL),
     "job.cancel": Example({"jobId": JOB_ID}, {"state": "cancelled"}),
     "webhook.create": Example(

@@ -30,6 +30,7 @@ NAMES = {
     "Enrolled": "EnrolledServer",
     "ErrorBody": "Error",
     "EventOutput": "JobEvent",
+    "Kind": "JobKind",
     "MatrixOutput": "RegistryMatrix",
     "Outcome": "ProbeOutcome",
     "Part": "ServerPathPart",

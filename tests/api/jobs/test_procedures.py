@@ -4,9 +4,13 @@ import httpx2
 import pytest
 
 from api.fields.shapes import show_document
+from api.jobs import procedures
 from tests.api.asking import create_registry
+from tests.api.deploying import create_deployable
 from tests.api.fleet import KINDS, TestServer
 from tests.databases import Database
+
+ASYNC = {"prefer": "respond-async"}
 
 
 async def pull(client: httpx2.AsyncClient, image: str = "nginx", **more: Any) -> str:
@@ -261,3 +265,59 @@ async def test_a_running_job_is_notified(client: httpx2.AsyncClient, server: Tes
         "jobs": [{"job_id": job.job_id, "attempt": job.attempt}],
     }
     assert (await server.call("heartbeat", heartbeat))["jobs"][0]["cancel"] is True
+
+
+async def test_jobs_are_listed_by_kind_registry_and_application(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    registry = await create_registry(client)
+    application = await create_deployable(client, [server])
+    plain = await pull(client, registryId=None)
+    limited = await pull(client, "ghcr.io/myorg/app", registryId=registry["registryId"])
+
+    async def listed(**chosen: str) -> list[str]:
+        answer = await client.get("/api/job.all", params=chosen)
+        return [job["jobId"] for job in answer.json()["jobs"]]
+
+    assert await listed(kind="image.pull") == [limited, plain]
+    assert await listed(registryId=registry["registryId"]) == [limited]
+    built = (
+        await client.get("/api/build.all", params={"applicationId": application["applicationId"]})
+    ).json()[0]
+    assert set(await listed(applicationId=application["applicationId"])) == set(built["jobIds"])
+    assert await listed(kind="image.pull", state="succeeded") == []
+
+
+async def test_a_page_by_kind_looks_at_a_bounded_number_of_jobs(
+    client: httpx2.AsyncClient, server: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await pull(client)
+    for name in ("a", "b", "c"):
+        await client.post("/api/image.tag", json={"source": "nginx", "target": name}, headers=ASYNC)
+    monkeypatch.setattr(procedures, "MAX_SEARCHED", 2)
+
+    pages, cursor = [], {}
+    while True:
+        answer = await client.get("/api/job.all", params={"kind": "image.pull", **cursor})
+        page = answer.json()
+        pages.append([job["jobId"] for job in page["jobs"]])
+        if page["nextCursor"] is None:
+            break
+        cursor = {"cursor": page["nextCursor"]}
+
+    assert [each for page in pages for each in page] == [first]
+    assert len(pages) > 1
+
+
+async def test_a_list_says_why_its_queued_jobs_wait(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    running = await pull(client)
+    await server.next_job()
+    waiting = await pull(client, "redis")
+    database.execute("UPDATE server SET seen_at = now() - interval '1 minute'")
+
+    jobs = (await client.get("/api/job.all")).json()["jobs"]
+
+    reasons = {job["jobId"]: job["waiting"] and job["waiting"]["code"] for job in jobs}
+    assert reasons == {running: None, waiting: "server_offline"}
