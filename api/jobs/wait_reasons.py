@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.fields.shapes import Moment, Output, show_moment
@@ -165,8 +165,8 @@ async def read_reasons(session: AsyncSession, jobs: Iterable[Job]) -> dict[str, 
     return {job_id: reason for job_id, reason in found.items() if reason is not None}
 
 
-def _facts(row: Mapping[str, Any]) -> Facts:
-    facts = {name: value for name, value in row.items() if name != "job_id"}
+def _facts(row: RowMapping) -> Facts:
+    facts = {str(name): value for name, value in row.items() if name != "job_id"}
     held = facts.pop("held_login")
     return Facts(**facts, held_login=HeldLogin.model_validate(held) if held else None)
 

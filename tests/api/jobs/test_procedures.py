@@ -296,7 +296,8 @@ async def test_a_page_by_kind_looks_at_a_bounded_number_of_jobs(
         await client.post("/api/image.tag", json={"source": "nginx", "target": name}, headers=ASYNC)
     monkeypatch.setattr(procedures, "MAX_SEARCHED", 2)
 
-    pages, cursor = [], {}
+    pages: list[list[str]] = []
+    cursor: dict[str, str] = {}
     while True:
         answer = await client.get("/api/job.all", params={"kind": "image.pull", **cursor})
         page = answer.json()
