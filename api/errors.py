@@ -21,6 +21,7 @@ WharfError
 │   ├── AlreadyJoinedError      a server that has joined gets no join token
 │   ├── RotationRunningError    the registry's new login is being tested
 │   ├── NoFormerLoginError      the registry's former login is not kept
+│   ├── LastOwnerError          an organization keeps an owner
 │   └── LastAdminKeyError
 ├── SignatureError              401, a deploy hook's request has no valid signature
 ├── WrongSignInError            401, the address, the password or the code is wrong
@@ -121,6 +122,10 @@ class RotationRunningError(ConflictError):
 
 class NoFormerLoginError(ConflictError):
     code = "no_former_login"
+
+
+class LastOwnerError(ConflictError):
+    code = "last_owner"
 
 
 class LastAdminKeyError(ConflictError):

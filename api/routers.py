@@ -3,6 +3,7 @@
 from typing import Any
 
 from api.accounts import api_keys as api_key
+from api.accounts import audit_log, invitations, members
 from api.accounts import organizations as organization
 from api.accounts import users as user
 from api.applications import (
@@ -56,7 +57,7 @@ MODULES = (
     *(deploy, application_control, application_logs),
     *(deployment, deployment_logs, rollback, deploy_hook),
     *(image, compose, job, webhook, webhook_delivery, organization, api_key),
-    *(user, restore),
+    *(user, members, invitations, audit_log, restore),
     *(dokploy_application, dokploy_deployment, projects, installation, keys),
 )
 

@@ -32,17 +32,8 @@ UNTRACKED = {"node_modules", "dist", "build", "htmlcov"}
 PARTS = {
     "api": {
         *("__main__", "main", "routers", "errors", "cli"),
-        *(
-            "console",
-            "docs",
-            "http",
-            "procedure",
-            "fields",
-            "limits",
-            "sockets",
-            "events",
-            "uploads",
-        ),
+        *("console", "docs", "http", "procedure", "fields", "limits", "sockets", "events"),
+        "uploads",
         *("accounts", "applications", "builds", "compose", "deploy_hooks", "deployments"),
         "dokploy",
         *("images", "jobs", "operations", "registries", "rollbacks", "servers", "webhooks"),

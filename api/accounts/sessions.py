@@ -197,8 +197,8 @@ async def _find(connection: Connection, token: str) -> SignedIn | None:
 async def end_session(pool: Pool, caller: Caller, *, everywhere: bool = False) -> None:
     """End the caller's session, or all sessions of the user."""
     async with pool.connection() as connection, connection.transaction():
-        await _speak(connection, caller.proof)
-        await _insert_event(connection, caller, "user.signOut", {"everywhere": everywhere})
+        await speak(connection, caller.proof)
+        await insert_event(connection, caller, "user.signOut", {"everywhere": everywhere})
         if everywhere:
             await connection.execute(END_ALL, (caller.user_id,))
         else:
@@ -208,15 +208,15 @@ async def end_session(pool: Pool, caller: Caller, *, everywhere: bool = False) -
 async def _record(connection: Connection, token: str, action: str, data: dict[str, Any]) -> None:
     found = await _find(connection, token)
     if found is not None:
-        await _speak(connection, found.caller.proof)
-        await _insert_event(connection, found.caller, action, data)
+        await speak(connection, found.caller.proof)
+        await insert_event(connection, found.caller, action, data)
 
 
-async def _speak(connection: Connection, proof: str) -> None:
+async def speak(connection: Connection, proof: str) -> None:
     await connection.execute(SPEAK, (proof,))
 
 
-async def _insert_event(
+async def insert_event(
     connection: Connection, caller: Caller, action: str, data: dict[str, Any]
 ) -> None:
     values = {

@@ -183,6 +183,7 @@ Username = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1,
 Password = Annotated[SecretStr, Field(min_length=1), AfterValidator(_require_short)]
 RegistryType = Literal["cloud", "selfHosted"]
 RoleName = Literal["admin", "member", "viewer"]
+MemberRole = Literal["owner", "admin", "member", "viewer"]
 Moment = Annotated[
     AwareDatetime,
     PlainSerializer(show_moment, return_type=str, when_used="json"),

@@ -15,8 +15,7 @@ FILE = Path(__file__).with_suffix(".txt")
 WORKS, DIFFERS = "works", "differs"
 
 REASONS: Mapping[str, str] = {
-    "accounts": "callers are API keys; see apiKey.create",
-    "audit": "the audit log is a table of the database, audit_event",
+    "accounts": "accounts, sessions and organizations are managed in the console",
     "backups": "Wharfinger makes no backups of applications' data",
     "compose": "compose projects are not stored; compose.pull pulls and pins their images",
     "containers": "Wharfinger manages what it deploys, not other objects of an Engine; use docker",
@@ -58,6 +57,7 @@ DIFFERENCES: Mapping[str, str] = {
     "application.start": "answers the application with the job of each server",
     "application.stop": "answers the application with the job of each server",
     "application.update": "answers the application with warnings if a field is not stored",
+    "auditLog.all": "has filters and pages of its own",
     "deployment.all": "has waiting deployments too; no logPath",
     "deployment.allByServer": "has waiting deployments too; no logPath",
     "deployment.allByType": "has those of applications and servers; there are no others",
@@ -66,6 +66,7 @@ DIFFERENCES: Mapping[str, str] = {
     "deployment.queueList": "ids are those of deployments",
     "environment.byProjectId": "there is one environment",
     "environment.one": "there is one environment",
+    "organization.inviteMember": "answers a link; no e-mail is sent",
     "project.all": "there is one project, with one environment",
     "project.one": "there is one project, with one environment",
     "registry.all": "without passwords",

@@ -431,6 +431,30 @@ PROBES: dict[str, Probe] = {
     "organization.settings": Probe({}, {}),
     "organization.updateSettings": Probe({"rotateAfterDays": 90}, {"rotateAfterDays": 30}),
     "user.get": Probe({}, {}),
+    "user.all": Probe({}, {}),
+    "user.remove": Probe({"userId": "$user"}, {"userId": NOTHING}, ("user",)),
+    "organization.inviteMember": Probe(
+        {"email": "ada@example.com"}, {"email": "eve@example.com", "role": "viewer"}
+    ),
+    "organization.allInvitations": Probe({}, {}),
+    "organization.removeInvitation": Probe(
+        {"invitationId": "$invitation"}, {"invitationId": NOTHING}, ("invitation",)
+    ),
+    "organization.updateMemberRole": Probe(
+        {"memberId": "$member", "role": "viewer"},
+        {"memberId": NOTHING, "role": "admin"},
+        ("user",),
+    ),
+    "auditLog.all": Probe(
+        {},
+        {
+            "action": NOTHING,
+            "objectId": NOTHING,
+            "actorId": NOTHING,
+            "cursor": "0",
+            "limit": 1,
+        },
+    ),
     "application.search": Probe(
         {"q": "kept"},
         {

@@ -68,9 +68,8 @@ class Scene:
                 chosen = self.names["image_application"]
                 made = await self.post("deployHook.create", applicationId=chosen)
                 self.names[name] = made["hookId"]
-            case "api_key":
-                made = await self.post("apiKey.create", name="probe")
-                self.names[name] = made["apiKeyId"]
+            case "api_key" | "invitation" | "user":
+                await self._make_account(name)
             case "whole_point":
                 self.database.execute("UPDATE rollback SET dropped_at = NULL")
             case "delivery":
@@ -79,6 +78,31 @@ class Scene:
                 )
             case _:
                 await self._make_server(name)
+
+    async def _make_account(self, name: str) -> None:
+        if name == "api_key":
+            made = await self.post("apiKey.create", name="probe")
+            self.names[name] = made["apiKeyId"]
+        elif name == "invitation":
+            made = await self.post("organization.inviteMember")
+            self.names[name] = made["invitationId"]
+        else:
+            self._make_user()
+
+    def _make_user(self) -> None:
+        """A member of the organization."""
+        user_id, member_id = f"user-{next(self.numbers)}", f"member-{next(self.numbers)}"
+        self.owner.execute(
+            "INSERT INTO user_account (user_id, email, name, salt, derivation, proof_hash)"
+            " VALUES (%s, %s, 'Ada', '', '{}', '')",
+            (user_id, f"{user_id}@example.com"),
+        )
+        self.owner.execute(
+            "INSERT INTO member (member_id, organization_id, user_id, role)"
+            " VALUES (%s, %s, %s, 'member')",
+            (member_id, self.names["organization"], user_id),
+        )
+        self.names |= {"user": user_id, "member": member_id}
 
     async def _make_registry(self, name: str) -> None:
         """A registry; by its name, its login is changing or has changed, or it is used."""

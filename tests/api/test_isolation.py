@@ -15,6 +15,7 @@ TABLES = (
     *("context", "context_token", "deployment", "deployment_server", "rollback"),
     *("webhook", "webhook_delivery", "deploy_hook"),
     *("job", "job_secret", "job_event", "audit_event"),
+    *("member", "invitation"),
 )
 NO_LOOK_UP = {
     # Public: a worker that is shut out has nothing that would prove who it is.
@@ -30,6 +31,9 @@ NO_LOOK_UP = {
     ("application.saveGitProvider", "customGitSSHKeyId"),
     # They narrow a search of the caller's own applications.
     ("application.search", "projectId"),
+    # They narrow the caller's own audit log.
+    ("auditLog.all", "objectId"),
+    ("auditLog.all", "actorId"),
     ("application.search", "environmentId"),
 }
 IDS = ("Id", "Ids")
@@ -139,6 +143,9 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("deployHook.remove", {"hookId": "hook"}),
     ("apiKey.remove", {"apiKeyId": "key"}),
     ("user.deleteApiKey", {"apiKeyId": "key"}),
+    ("user.remove", {"userId": "user"}),
+    ("organization.updateMemberRole", {"memberId": "member", "role": "viewer"}),
+    ("organization.removeInvitation", {"invitationId": "invitation"}),
     ("application.delete", {"applicationId": "application"}),
     ("application.killBuild", {"applicationId": "application"}),
     ("deployment.killProcess", {"deploymentId": "deployment"}),
@@ -210,6 +217,10 @@ async def test_an_object_of_another_organization_is_not_found_and_nothing_happen
         "job": job["jobId"],
         "key": key["apiKeyId"],
         "organization": key["organizationId"],
+        "invitation": (await client.post("/api/organization.inviteMember", json={})).json()[
+            "invitationId"
+        ],
+        **add_member(database, key["organizationId"]),
     }
     before = snapshot(database)
 
@@ -226,6 +237,20 @@ async def test_an_object_of_another_organization_is_not_found_and_nothing_happen
         else:
             assert answer.status_code == 404, (name, answer.text)
         assert snapshot(database) == before, name
+
+
+def add_member(database: Database, organization_id: str) -> dict[str, str]:
+    """Store a member; return the ids."""
+    database.execute(
+        "INSERT INTO user_account (user_id, email, name, salt, derivation, proof_hash)"
+        " VALUES ('user-1', 'ada@example.com', 'Ada', '', '{}', '')"
+    )
+    database.execute(
+        "INSERT INTO member (member_id, organization_id, user_id, role)"
+        " VALUES ('member-1', %s, 'user-1', 'admin')",
+        organization_id,
+    )
+    return {"user": "user-1", "member": "member-1"}
 
 
 async def test_lists_show_only_the_callers_own(
@@ -292,6 +317,12 @@ async def test_a_member_may_use_and_not_change(
         "apiKey.remove": {"apiKeyId": "x"},
         "user.createApiKey": {"name": "x", "metadata": {"organizationId": "x"}},
         "user.deleteApiKey": {"apiKeyId": "x"},
+        "user.remove": {"userId": "x"},
+        "organization.inviteMember": {},
+        "organization.allInvitations": {},
+        "organization.removeInvitation": {"invitationId": "x"},
+        "organization.updateMemberRole": {"memberId": "x", "role": "viewer"},
+        "auditLog.all": {},
         "application.delete": of_application,
         "restore.one": {},
         "restore.resume": {},

@@ -104,6 +104,7 @@ MEANINGS = {
     ),
     "internal": "An internal error. See the log of the process.",
     "last_admin_key": "This is the last administrator's key.",
+    "last_owner": "This is the last owner of the organization.",
     "layer_too_large": "The registry, or a proxy before it, refuses a request of this size.",
     "local_image_missing": "The server has no image with this name.",
     "location_mismatch": "The registry names another address than its own for uploads.",
@@ -206,7 +207,7 @@ MEANINGS = {
     "too_large": "The body is too large. See [limits](../limits.md#requests).",
     "too_many_at_once": "The key or its organization has too many open streams, waits or uploads.",
     "too_many_failures": (
-        "Too many requests with a wrong API key or token came from this IP address."
+        "Too many wrong API keys, tokens or passwords came from this IP address or for an account."
     ),
     "too_many_replicas": "A server runs one container of an application.",
     "too_many_webhooks": "The organization has as many webhooks as it may have.",

@@ -19,6 +19,7 @@ REFUSALS = {
     "busy": "Send the request again in a moment.",
     "certificate_invalid": "Give whole, valid certificates in PEM, and the key that fits.",
     "checksum_mismatch": "Send the upload again.",
+    "code_needed": "Enter the code that the authenticator app shows.",
     "compose_invalid": "Correct the compose file as the message says.",
     "conflict": (
         "If it already exists, use it or choose another name. Otherwise repeat the request "
@@ -41,6 +42,7 @@ REFUSALS = {
     ),
     "internal": "Report the `x-request-id` of the response to the operator.",
     "last_admin_key": "Create another key with the role `admin` first.",
+    "last_owner": "Make another member an owner first.",
     "name_taken": (
         "Choose another name. If a container or service on the server has the name, rename "
         "or remove it, or change `appName`."
@@ -70,12 +72,13 @@ REFUSALS = {
     "ref_invalid": "Use host[:port] for a registry and lower-case repository names.",
     "request_timeout": "Send the whole body faster.",
     "rotation_running": "Wait for its end, or cancel it with `registry.cancelRotation`.",
+    "sign_in_failed": "Check address, password and code. A code is accepted once.",
     "signature_invalid": "Sign the request with the secret of the deploy hook.",
     "source_invalid": "Correct the file, link, setting or URL that the message names.",
     "still_running": "The job continues. Follow it with `job.one`.",
     "too_large": "Send a smaller body.",
     "too_many_at_once": "Send the request again after `Retry-After` seconds.",
-    "too_many_failures": "Correct the key, then wait `Retry-After` seconds.",
+    "too_many_failures": "Correct the key or the password, then wait `Retry-After` seconds.",
     "unauthenticated": "Send a valid API key as `x-api-key`.",
     "unreadable_input": "Send UTF-8 and valid JSON.",
     "upload_incomplete": "Send the upload again.",

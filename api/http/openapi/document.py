@@ -53,9 +53,10 @@ TAGS = {
     "compose": "Compose files with their images pinned by digest.",
     "job": "Jobs with their attempts, events and results.",
     "webhook": "Endpoints that receive a message when work has ended.",
-    "organization": "Settings of an organization.",
+    "organization": "Settings of an organization, roles of its members, and invitations.",
     "apiKey": "API keys and their roles.",
-    "user": "The caller, and API keys as clients of Dokploy make them.",
+    "user": "The caller, the people of an organization, and API keys for clients of Dokploy.",
+    "auditLog": "What was done, when and by whom.",
     "project": "The one project of an organization, for clients of Dokploy.",
     "environment": "The one environment of an organization, for clients of Dokploy.",
     "settings": "Health and version, for clients of Dokploy.",
@@ -64,6 +65,8 @@ TAGS = {
 """One sentence for each noun."""
 
 PARAMETERS = {
+    "action": "What was done: a procedure's name, or its router's.",
+    "actorId": "Id of the API key or the member who did it.",
     "appName": "Part of the `appName`.",
     "applicationId": "Id of the application.",
     "buildId": "Id of the build.",
@@ -79,6 +82,7 @@ PARAMETERS = {
     "lastEventId": "Number of the last event that the reader received.",
     "limit": "Largest number of items in the answer.",
     "name": "Part of the name.",
+    "objectId": "Id of what was changed.",
     "offset": "Number of items to leave out.",
     "owner": "Part of the git URL.",
     "projectId": "Id of the project.",

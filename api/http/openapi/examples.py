@@ -13,6 +13,7 @@ from api.http.openapi.objects import (
     API_KEY_ID,
     APPLICATION,
     APPLICATION_ID,
+    AUDIT_ENTRY,
     BUILD,
     BUILD_ID,
     CANCELLED_DEPLOYMENT,
@@ -27,12 +28,16 @@ from api.http.openapi.objects import (
     DIGEST,
     ENVIRONMENT,
     HOOK_ID,
+    INVITATION,
+    INVITATION_ID,
     JOB,
     JOB_DETAIL,
     JOB_ID,
     JOIN_TOKEN,
+    LISTED_MEMBER,
     MATRIX,
     MEMBER,
+    MEMBER_ID,
     NEW_BUILD,
     NEW_DEPLOYMENT,
     NEW_SERVER,
@@ -54,6 +59,7 @@ from api.http.openapi.objects import (
     SERVER,
     SERVER_ID,
     STOPPED_APPLICATION,
+    USER_ID,
     VALIDATION,
     WEBHOOK,
     WEBHOOK_ID,
@@ -300,6 +306,24 @@ EXAMPLES: Mapping[str, Example] = {
     "organization.settings": Example({}, ORGANIZATION),
     "organization.updateSettings": Example({"rotateAfterDays": 60}, ORGANIZATION),
     "user.get": Example({}, MEMBER),
+    "user.all": Example({}, [LISTED_MEMBER]),
+    "user.remove": Example({"userId": USER_ID}, True),  # noqa: FBT003 - the answer
+    "organization.inviteMember": Example(
+        {"email": "ada@example.com", "role": "member"},
+        {**INVITATION, "path": "/console/join/whi_EXAMPLE-of-a-link-that-is-shown-only-once"},
+    ),
+    "organization.allInvitations": Example({}, [INVITATION]),
+    "organization.removeInvitation": Example(
+        {"invitationId": INVITATION_ID},
+        True,  # noqa: FBT003 - the answer
+    ),
+    "organization.updateMemberRole": Example(
+        {"memberId": MEMBER_ID, "role": "admin"},
+        True,  # noqa: FBT003 - the answer
+    ),
+    "auditLog.all": Example(
+        {"action": "registry", "limit": 50}, {"entries": [AUDIT_ENTRY], "nextCursor": None}
+    ),
     "application.search": Example(
         {"name": "shop", "limit": 20}, {"items": [APPLICATION], "total": 1}
     ),

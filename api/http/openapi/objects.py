@@ -21,6 +21,9 @@ PUSH_JOB_ID = "0197c1e4-0a00-7000-8000-00000000000e"
 PULL_JOB_ID = "0197c1e4-0a00-7000-8000-00000000000f"
 REPLACE_JOB_ID = "0197c1e4-0a00-7000-8000-000000000010"
 ROTATION_ID = "0197c1e4-0a00-7000-8000-000000000011"
+USER_ID = "0197c1e4-0a00-7000-8000-000000000012"
+MEMBER_ID = "0197c1e4-0a00-7000-8000-000000000013"
+INVITATION_ID = "0197c1e4-0a00-7000-8000-000000000014"
 
 CREATED_AT = "2026-07-01T09:00:00.000Z"
 STARTED_AT = "2026-07-01T09:00:01.000Z"
@@ -464,13 +467,40 @@ API_KEY: Example = {
     "organizationId": ORGANIZATION_ID,
 }
 ORGANIZATION: Example = {"organizationId": ORGANIZATION_ID, "rotateAfterDays": 60}
+LISTED_MEMBER: Example = {
+    "id": MEMBER_ID,
+    "organizationId": ORGANIZATION_ID,
+    "userId": USER_ID,
+    "role": "admin",
+    "createdAt": CREATED_AT,
+    "user": {"id": USER_ID, "name": "Ada", "email": "ada@example.com"},
+    "signedInAt": STARTED_AT,
+    "hasSecondFactor": True,
+}
+INVITATION: Example = {
+    "invitationId": INVITATION_ID,
+    "organizationId": ORGANIZATION_ID,
+    "email": "ada@example.com",
+    "role": "member",
+    "createdAt": CREATED_AT,
+    "expiresAt": "2026-07-08T09:00:00.000Z",
+}
+AUDIT_ENTRY: Example = {
+    "auditEventId": "0197c1e4-0a00-7000-8000-000000000015",
+    "at": CREATED_AT,
+    "action": "registry.create",
+    "objectId": REGISTRY_ID,
+    "actorId": API_KEY_ID,
+    "actor": "pipeline",
+    "data": {"name": "Production", "host": "ghcr.io"},
+}
 MEMBER: Example = {
     "id": API_KEY_ID,
     "organizationId": ORGANIZATION_ID,
     "userId": API_KEY_ID,
     "role": "member",
     "createdAt": CREATED_AT,
-    "user": {"id": API_KEY_ID, "name": "pipeline"},
+    "user": {"id": API_KEY_ID, "name": "pipeline", "email": None},
 }
 CREATED_KEY: Example = {
     **API_KEY,

@@ -1,0 +1,136 @@
+"""The account of the person who signed in, and the organizations it belongs to."""
+
+from pydantic import SecretStr
+from starlette.responses import Response
+
+from api.accounts import account
+from api.accounts.members import leave
+from api.accounts.passwords import MAX_CHARACTERS, MIN_CHARACTERS
+from api.accounts.second_factor import factor_url, make_factor
+from api.console.page import ROOT, Page, PageRoute
+from api.http.status import status_of
+from api.procedure.context import Context
+from shared.errors import InvalidInputError, WharfError
+
+MAX_NAME = 200
+HERE = f"{ROOT}/account"
+ORGANIZATIONS = f"{ROOT}/organizations"
+
+
+async def show(page: Page, error: WharfError | None = None) -> Response:
+    """Show name, password, second factor and sessions."""
+    user = await account.find_own(page.resources, page.caller)
+    secret = page.form.get("secret") or make_factor()
+    return page.render(
+        "account/show.html",
+        status=status_of(error).http if error else 200,
+        error=error,
+        user=user,
+        sessions=await account.find_sessions(page.resources, page.caller),
+        secret=secret,
+        secret_url=factor_url(secret, user["email"]),
+        min_characters=MIN_CHARACTERS,
+    )
+
+
+async def change_name(page: Page) -> Response:
+    """Store another name."""
+    name = page.form.get("name", "").strip()
+    if not name or len(name) > MAX_NAME:
+        return await show(page, InvalidInputError("the name is missing or too long"))
+    await account.change_name(page.resources, page.caller, name)
+    return page.redirect(HERE, "The name is changed.")
+
+
+async def change_password(page: Page) -> Response:
+    """Store another password."""
+    new = page.form.get("new", "")
+    try:
+        if not MIN_CHARACTERS <= len(new) <= MAX_CHARACTERS:
+            raise InvalidInputError(
+                f"the new password has fewer than {MIN_CHARACTERS} or more than {MAX_CHARACTERS} "
+                "characters",
+                remedy="Choose another one; several words are easy to keep in mind.",
+            )
+        await account.change_password(page.resources, page.caller, _password(page), SecretStr(new))
+    except WharfError as error:
+        return await show(page, error)
+    return page.redirect(HERE, "The password is changed. All other sessions have ended.")
+
+
+async def set_second_factor(page: Page) -> Response:
+    """Require a code at each sign-in."""
+    secret, code = page.form.get("secret", ""), page.form.get("code", "")
+    try:
+        await account.set_second_factor(page.resources, page.caller, _password(page), secret, code)
+    except WharfError as error:
+        return await show(page, error)
+    return page.redirect(HERE, "A code is needed at each sign-in from now on.")
+
+
+async def remove_second_factor(page: Page) -> Response:
+    """Require no code any more."""
+    try:
+        await account.remove_second_factor(page.resources, page.caller, _password(page))
+    except WharfError as error:
+        return await show(page, error)
+    return page.redirect(HERE, "The second factor is removed.")
+
+
+async def end_session(page: Page) -> Response:
+    """End another session."""
+    await account.end_other(page.resources, page.caller, page.form.get("session_id", ""))
+    return page.redirect(HERE, "The session has ended.")
+
+
+async def show_organizations(page: Page) -> Response:
+    """List the organizations of the person."""
+    found = await account.find_organizations(page.resources, page.caller)
+    return page.render("organizations/all.html", organizations=found)
+
+
+async def create_organization(page: Page) -> Response:
+    """Create an organization, and switch to it."""
+    name = page.form.get("name", "").strip()
+    if not name or len(name) > MAX_NAME:
+        raise InvalidInputError("the name is missing or too long", remedy="Enter a name.")
+    created = await account.create_organization(page.resources, page.caller, name)
+    await account.switch(page.resources, page.caller, created)
+    return page.redirect(ROOT, "The organization is created.")
+
+
+async def switch(page: Page) -> Response:
+    """Continue in another organization."""
+    await account.switch(page.resources, page.caller, page.form.get("organization_id", ""))
+    return page.redirect(ROOT)
+
+
+async def leave_organization(page: Page) -> Response:
+    """Leave the present organization, and continue in another one if there is one."""
+    others = [
+        each["organization_id"]
+        for each in await account.find_organizations(page.resources, page.caller)
+        if each["organization_id"] != page.caller.organization_id
+    ]
+    await leave(Context(page.resources, page.caller))
+    if others:
+        await account.switch(page.resources, page.caller, others[0])
+    return page.redirect(ROOT)
+
+
+def _password(page: Page) -> SecretStr:
+    return SecretStr(page.form.get("password", "")[:MAX_CHARACTERS])
+
+
+ROUTES = (
+    PageRoute("/account", show),
+    PageRoute("/account/name", change_name, "POST"),
+    PageRoute("/account/password", change_password, "POST"),
+    PageRoute("/account/second-factor", set_second_factor, "POST"),
+    PageRoute("/account/second-factor/remove", remove_second_factor, "POST"),
+    PageRoute("/account/sessions/end", end_session, "POST"),
+    PageRoute("/organizations", show_organizations),
+    PageRoute("/organizations", create_organization, "POST"),
+    PageRoute("/organizations/switch", switch, "POST"),
+    PageRoute("/organizations/leave", leave_organization, "POST"),
+)
