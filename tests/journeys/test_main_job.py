@@ -1,14 +1,30 @@
 """The main job, end to end: test, push, pull, cancel, and what dies in between."""
 
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 
 from tests.journeys.conftest import PASSWORD, Port, login
 from tests.worker.local.conditions import wait_until
+from worker.local.fleet import Host
 from worker.local.images import make_image
 
 LARGE = (60_000_000, 60_000_000)
+
+
+@contextmanager
+def slow_link(host: Host, rate: str) -> Iterator[None]:
+    """Bound what the server sends while the block runs, so that a push is under way for long."""
+    link = [*host.wrapper, "tc", "qdisc", "{}", "dev", "eth0", "root"]
+    bound = ["tbf", "rate", rate, "burst", "256kb", "latency", "50ms"]
+    subprocess.run([word.format("add") for word in link] + bound, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([word.format("delete") for word in link], check=True)
 
 
 def test_a_pushed_image_is_pulled_by_its_digest_on_another_server(port: Port) -> None:
@@ -45,12 +61,13 @@ def test_each_server_proves_a_right_password_and_names_a_wrong_one(port: Port) -
 
 def test_a_cancelled_push_ends_within_five_seconds_and_leaves_no_tag(port: Port) -> None:
     make_image(port.fleet.hosts[0].docker_host, "team/cancelled:1", layer_bytes=LARGE, seed=7)
-    job_id = port.jobs.push(port.servers[0].server_id, port.registry_id, "team/cancelled:1")
-    port.jobs.moving(job_id)
+    with slow_link(port.fleet.hosts[0], "80mbit"):
+        job_id = port.jobs.push(port.servers[0].server_id, port.registry_id, "team/cancelled:1")
+        port.jobs.moving(job_id)
 
-    begun = time.monotonic()
-    port.stack.call("job.cancel", {"jobId": job_id})
-    job = port.jobs.ended(job_id)
+        begun = time.monotonic()
+        port.stack.call("job.cancel", {"jobId": job_id})
+        job = port.jobs.ended(job_id)
 
     assert job["state"] == "cancelled"
     assert time.monotonic() - begun < 5

@@ -112,10 +112,22 @@ def _outside() -> Outside:
 
 def _greet(console: Console, stack: Stack, flower: str, *, shows_key: bool) -> None:
     console.print(f"[bold]Wharfinger is up.[/bold]  API {stack.url}/api  (docs: {stack.url}/docs)")
+    if link := _invite_owner(stack):
+        console.print(f"Console: open [bold]{link}[/bold]  (works once; you become the owner)")
+    else:
+        console.print(f"Console {stack.url}/console")
     console.print(f"Flower {flower}  (user admin, password in {stack.directory.path}/keys)")
     if shows_key:
         console.print(f"Admin key, shown this once: [bold]{stack.admin_key}[/bold]")
     console.print("Ctrl-C stops all of it.")
+
+
+def _invite_owner(stack: Stack) -> str | None:
+    """Return a link for the first owner; ``None`` once there is an owner."""
+    if any(member["role"] == "owner" for member in stack.call("user.all")):
+        return None
+    invited = stack.call("organization.inviteMember", {"role": "owner"})
+    return f"{stack.url}{invited['path']}"
 
 
 def _stop_on_signals() -> threading.Event:

@@ -84,6 +84,17 @@ def pid_of(database: str, up: subprocess.Popen[str], data: Path) -> int:
     return found
 
 
+def join_as_owner(message: str) -> str:
+    """Open the link for the first owner; return the page to which the form leads."""
+    link = re.search(r"Console: open (\S+)", message)
+    assert link, message
+    origin = "/".join(link[1].split("/")[:3])
+    form = {"name": "Ada", "email": "ada@example.com", "password": "correct horse battery"}
+    with httpx2.Client(headers={"origin": origin}, follow_redirects=True) as browser:
+        assert "At least 10 characters" in browser.get(link[1]).text
+        return browser.post(link[1], data=form).text
+
+
 @dataclass(frozen=True)
 class UpStory:
     """One data directory through three starts: stopped, its Valkey killed, its PostgreSQL killed.
@@ -95,6 +106,7 @@ class UpStory:
     data: Path
     key: str
     documentation: int
+    joined: str
     registry: str
     server: str
     stop_seconds: float
@@ -121,6 +133,7 @@ def story(local_engine: LocalEngine) -> Iterator[UpStory]:
             api = httpx2.Client(base_url=url, headers={"x-api-key": key[0]})
             closing.enter_context(api)
             shown = httpx2.get(documentation[1]).status_code
+            joined = join_as_owner(message)
             body = {
                 "registryName": "kept",
                 "registryUrl": "registry.example:5000",
@@ -149,6 +162,7 @@ def story(local_engine: LocalEngine) -> Iterator[UpStory]:
             data=data,
             key=key[0],
             documentation=shown,
+            joined=joined,
             registry=made["registryId"],
             server=known["serverId"],
             stop_seconds=took,
@@ -169,6 +183,15 @@ def end_by(process: subprocess.Popen[str], database: str, data: Path) -> tuple[i
 
 def test_up_names_a_page_of_the_documentation_that_opens(story: UpStory) -> None:
     assert story.documentation == 200
+
+
+def test_up_gives_a_link_to_the_first_owner_and_then_only_the_console_s_address(
+    story: UpStory,
+) -> None:
+    assert "<h1>Overview</h1>" in story.joined
+    assert "owner of default" in story.joined
+    assert "/console/join/" not in story.greeting_again
+    assert "/console\n" in story.greeting_again
 
 
 def test_up_stops_clean_and_leaves_no_process(story: UpStory) -> None:
