@@ -37,7 +37,7 @@ help:
 	@echo "make demo      all of the above, then the main job on parts of its own"
 	@echo "make up        everything on this machine, in the foreground"
 	@echo "make lint      format, lint, imports, types, dependencies"
-	@echo "make docs      write the reference pages anew from the code"
+	@echo "make docs      write the reference pages and the Python client anew from the code"
 	@echo "make format    rewrite the sources in the one format"
 
 install: .venv/.installed
@@ -91,6 +91,7 @@ lint: install
 	$(RUN)/deptry .
 
 docs: install
+	$(RUN)/python -m tests.api.client
 	$(RUN)/python -m tests.docs
 
 format: install

@@ -4,7 +4,7 @@ import importlib
 import sys
 from importlib.metadata import packages_distributions
 
-OURS = ("api", "worker", "shared")
+OURS = ("api", "worker", "shared", "wharfinger")
 
 for name in sys.argv[1:]:
     module = importlib.import_module(name)

@@ -16,12 +16,13 @@ from worker.local.images import make_image
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(2400)]
 
 IMAGES = ("wharfinger-api", "wharfinger-worker", "wharfinger-flower")
-OWNERS = """
+OURS = ("api", "worker", "shared", "wharfinger")
+OWNERS = f"""
 from importlib.metadata import packages_distributions as owners
 import json
-print(json.dumps({name: sorted(set(owners()[name])) for name in ("api", "worker", "shared")}))
+print(json.dumps({{name: sorted(set(owners()[name])) for name in {OURS}}}))
 """
-OURS_ALONE = {name: ["wharfinger"] for name in ("api", "worker", "shared")}
+OURS_ALONE = {name: ["wharfinger"] for name in OURS}
 CHUNK_BYTES = 1 << 24
 
 

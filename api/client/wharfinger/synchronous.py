@@ -1,0 +1,2895 @@
+"""The procedures of the API, for a thread that may block.
+
+Made by ``make docs`` from the OpenAPI document: change the API, not this module.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from wharfinger import following, models, uploading
+from wharfinger.caller import Caller
+from wharfinger.calls import OMIT, Call, Omit
+from wharfinger.following import Event, OnEvent
+from wharfinger.groups import Group
+
+
+class ApiKeyProcedures(Group):
+    """Procedures of `apiKey`."""
+
+    def create(
+        self,
+        name: str,
+        *,
+        role: Literal["admin", "member", "viewer"] | Omit = OMIT,
+        procedures: list[str] | Omit = OMIT,
+        networks: list[str] | Omit = OMIT,
+        expires_in_seconds: int | Omit | None = OMIT,
+    ) -> models.CreatedApiKey:
+        """Create an API key, which is shown only once.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            name: Name.
+            role: Role of the key.
+            procedures: Procedures that the key may call; empty: all of its role.
+            networks: Networks that the key may be used from; empty: all.
+            expires_in_seconds: Seconds until the key expires.
+        """
+        return self._call(
+            Call[models.CreatedApiKey](
+                "apiKey.create",
+                models.CreatedApiKey,
+                "POST",
+                {
+                    "name": name,
+                    "role": role,
+                    "procedures": procedures,
+                    "networks": networks,
+                    "expiresInSeconds": expires_in_seconds,
+                },
+            )
+        )
+
+    def all(self) -> list[models.ApiKey]:
+        """List all API keys of the organization, the oldest first.
+
+        Needs an API key of any role.
+        """
+        return self._call(Call[list[models.ApiKey]]("apiKey.all", list[models.ApiKey], "GET", {}))
+
+    def remove(self, api_key_id: str) -> models.ApiKey:
+        """Remove an API key. Requests with it are refused from now on.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            api_key_id: Id of the API key.
+        """
+        return self._call(
+            Call[models.ApiKey]("apiKey.remove", models.ApiKey, "POST", {"apiKeyId": api_key_id})
+        )
+
+
+class ApplicationProcedures(Group):
+    """Procedures of `application`."""
+
+    def create(
+        self,
+        name: str,
+        *,
+        description: str | Omit | None = OMIT,
+        source_type: Literal["docker", "git", "drop"] | Omit | None = OMIT,
+        platform: str | Omit | None = OMIT,
+        registry_id: str | Omit | None = OMIT,
+        build_registry_id: str | Omit | None = OMIT,
+        rollback_registry_id: str | Omit | None = OMIT,
+        rollback_active: bool | Omit = OMIT,
+        build_server_id: str | Omit | None = OMIT,
+        server_ids: list[str] | Omit = OMIT,
+        health_check: models.HealthCheck | Omit | None = OMIT,
+        ports: list[models.Port] | Omit = OMIT,
+        mounts: list[models.Mount] | Omit = OMIT,
+        replicas: int | Omit = OMIT,
+        runtime: Literal["container", "service", "none"] | Omit = OMIT,
+        stop_signal: str | Omit | None = OMIT,
+        stop_grace_seconds: int | Omit = OMIT,
+        rollout_batch: int | Omit = OMIT,
+        rollout_on_failure: Literal["stop", "rollback"] | Omit = OMIT,
+        rollbacks_to_keep: int | Omit = OMIT,
+        latest_wins: bool | Omit = OMIT,
+        allowed_keys: list[str] | Omit = OMIT,
+        app_name: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        environment_id: str | Omit | None = OMIT,
+        docker_image: str | Omit | None = OMIT,
+        custom_git_url: str | Omit | None = OMIT,
+        custom_git_branch: str | Omit | None = OMIT,
+    ) -> models.CreatedApplication:
+        """Create an application. Save its source next.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            description: Description, any text.
+            source_type: Whether it is built from a repository or deployed from a ready image.
+            platform: Platform, for example `linux/amd64`.
+            registry_id: Id of the registry.
+            build_registry_id: Id of the registry that built images are pushed to.
+            rollback_registry_id: Id of the registry that keeps images for rollbacks.
+            rollback_active: True if images are kept for rollbacks.
+            build_server_id: Id of the server that builds; null means any.
+            server_ids: Ids of the servers.
+            health_check: Health check of the containers; null means that of the image.
+            ports: Published ports.
+            mounts: Directories and volumes that are mounted.
+            replicas: Number of containers of a service.
+            runtime: How it runs: as one container a server, or as a Swarm service.
+            stop_signal: The signal that stops the program; null for that of its image.
+            stop_grace_seconds: Seconds that the program may take to stop, before it is killed.
+            rollout_batch: Number of servers that are changed at once; 0 means all.
+            rollout_on_failure: What happens to the other servers where one fails.
+            rollbacks_to_keep: Number of rollback points that are kept.
+            latest_wins: True if a newer build or deployment replaces one that waits.
+            allowed_keys: Ids of the API keys that may build, deploy and cancel it; empty means all.
+            name: Name.
+            app_name: Name of the containers and services, and the last part of the image's name.
+            server_id: Id of the server.
+            environment_id: Id of the organization's one environment.
+            docker_image: Ready image that is deployed.
+            custom_git_url: URL of the git repository.
+            custom_git_branch: Branch of the repository.
+        """
+        return self._call(
+            Call[models.CreatedApplication](
+                "application.create",
+                models.CreatedApplication,
+                "POST",
+                {
+                    "description": description,
+                    "sourceType": source_type,
+                    "platform": platform,
+                    "registryId": registry_id,
+                    "buildRegistryId": build_registry_id,
+                    "rollbackRegistryId": rollback_registry_id,
+                    "rollbackActive": rollback_active,
+                    "buildServerId": build_server_id,
+                    "serverIds": server_ids,
+                    "healthCheck": health_check,
+                    "ports": ports,
+                    "mounts": mounts,
+                    "replicas": replicas,
+                    "runtime": runtime,
+                    "stopSignal": stop_signal,
+                    "stopGraceSeconds": stop_grace_seconds,
+                    "rolloutBatch": rollout_batch,
+                    "rolloutOnFailure": rollout_on_failure,
+                    "rollbacksToKeep": rollbacks_to_keep,
+                    "latestWins": latest_wins,
+                    "allowedKeys": allowed_keys,
+                    "name": name,
+                    "appName": app_name,
+                    "serverId": server_id,
+                    "environmentId": environment_id,
+                    "dockerImage": docker_image,
+                    "customGitUrl": custom_git_url,
+                    "customGitBranch": custom_git_branch,
+                },
+            )
+        )
+
+    def all(self) -> list[models.Application]:
+        """List all applications of the organization, the oldest first.
+
+        Needs an API key of any role.
+        """
+        return self._call(
+            Call[list[models.Application]]("application.all", list[models.Application], "GET", {})
+        )
+
+    def one(self, application_id: str) -> models.Application:
+        """Return one application.
+
+        Needs an API key of any role.
+
+        Args:
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[models.Application](
+                "application.one", models.Application, "GET", {"applicationId": application_id}
+            )
+        )
+
+    def update(
+        self,
+        application_id: str,
+        *,
+        docker_image: str | Omit | None = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        registry_url: str | Omit | None = OMIT,
+        custom_git_url: str | Omit | None = OMIT,
+        custom_git_branch: str | Omit | None = OMIT,
+        custom_git_commit: str | Omit | None = OMIT,
+        custom_git_build_path: str | Omit | None = OMIT,
+        custom_git_username: str | Omit | None = OMIT,
+        custom_git_token: str | Omit | None = OMIT,
+        custom_git_ssh_key: str | Omit | None = OMIT,
+        custom_git_host_key: str | Omit | None = OMIT,
+        custom_git_ssh_key_id: str | Omit | None = OMIT,
+        enable_submodules: bool | Omit | None = OMIT,
+        env: str | Omit | None = OMIT,
+        build_args: str | Omit | None = OMIT,
+        build_secrets: str | Omit | None = OMIT,
+        build_type: Literal["dockerfile"] | Omit = OMIT,
+        dockerfile: str | Omit | None = OMIT,
+        docker_context_path: str | Omit | None = OMIT,
+        docker_build_stage: str | Omit | None = OMIT,
+        description: str | Omit | None = OMIT,
+        source_type: Literal["docker", "git", "drop"] | Omit | None = OMIT,
+        platform: str | Omit | None = OMIT,
+        registry_id: str | Omit | None = OMIT,
+        build_registry_id: str | Omit | None = OMIT,
+        rollback_registry_id: str | Omit | None = OMIT,
+        rollback_active: bool | Omit = OMIT,
+        build_server_id: str | Omit | None = OMIT,
+        server_ids: list[str] | Omit = OMIT,
+        health_check: models.HealthCheck | Omit | None = OMIT,
+        ports: list[models.Port] | Omit = OMIT,
+        mounts: list[models.Mount] | Omit = OMIT,
+        replicas: int | Omit = OMIT,
+        runtime: Literal["container", "service", "none"] | Omit = OMIT,
+        stop_signal: str | Omit | None = OMIT,
+        stop_grace_seconds: int | Omit = OMIT,
+        rollout_batch: int | Omit = OMIT,
+        rollout_on_failure: Literal["stop", "rollback"] | Omit = OMIT,
+        rollbacks_to_keep: int | Omit = OMIT,
+        latest_wins: bool | Omit = OMIT,
+        allowed_keys: list[str] | Omit = OMIT,
+        name: str | Omit = OMIT,
+        app_name: str | Omit = OMIT,
+        environment_id: str | Omit | None = OMIT,
+        health_check_swarm: models.SwarmHealthCheckInput | Omit | None = OMIT,
+        stop_grace_period_swarm: float | Omit | None = OMIT,
+    ) -> models.ApplicationChange:
+        """Change an application. Its next build and its next deployment use the new settings.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            docker_image: Ready image that is deployed.
+            username: Username of the registry's login.
+            password: Password or token; no answer contains it.
+            registry_url: Address of the registry: `host[:port]`; empty for Docker Hub.
+            custom_git_url: URL of the git repository.
+            custom_git_branch: Branch of the repository.
+            custom_git_commit: Commit that is built, whatever the branch.
+            custom_git_build_path: Directory of the repository that is built.
+            custom_git_username: Username that belongs to the token.
+            custom_git_token: Token for a private repository; null removes it.
+            custom_git_ssh_key: Private deploy key; no answer contains it.
+            custom_git_host_key: Pinned SSH keys or fingerprints of the git host.
+            custom_git_ssh_key_id: Not supported: give `customGitSSHKey`.
+            enable_submodules: Has no effect: submodules are always fetched.
+            env: Environment of the containers, one `NAME=value` a line.
+            build_args: Build arguments, one `NAME=value` a line.
+            build_secrets: Secrets that the Dockerfile mounts, one `NAME=value` a line.
+            build_type: How it is built: always `dockerfile`.
+            dockerfile: Path of the Dockerfile, relative to the build path.
+            docker_context_path: Directory with the build context, relative to the build path.
+            docker_build_stage: Stage of the Dockerfile that is built; null means the last one.
+            description: Description, any text.
+            source_type: Whether it is built from a repository or deployed from a ready image.
+            platform: Platform, for example `linux/amd64`.
+            registry_id: Id of the registry.
+            build_registry_id: Id of the registry that built images are pushed to.
+            rollback_registry_id: Id of the registry that keeps images for rollbacks.
+            rollback_active: True if images are kept for rollbacks.
+            build_server_id: Id of the server that builds; null means any.
+            server_ids: Ids of the servers.
+            health_check: Health check of the containers; null means that of the image.
+            ports: Published ports.
+            mounts: Directories and volumes that are mounted.
+            replicas: Number of containers of a service.
+            runtime: How it runs: as one container a server, or as a Swarm service.
+            stop_signal: The signal that stops the program; null for that of its image.
+            stop_grace_seconds: Seconds that the program may take to stop, before it is killed.
+            rollout_batch: Number of servers that are changed at once; 0 means all.
+            rollout_on_failure: What happens to the other servers where one fails.
+            rollbacks_to_keep: Number of rollback points that are kept.
+            latest_wins: True if a newer build or deployment replaces one that waits.
+            allowed_keys: Ids of the API keys that may build, deploy and cancel it; empty means all.
+            application_id: Id of the application.
+            name: Name.
+            app_name: Name of the containers and services, and the last part of the image's name.
+            environment_id: Id of the organization's one environment.
+            health_check_swarm: Health check in the form of Docker Swarm.
+            stop_grace_period_swarm: `stopGraceSeconds` in nanoseconds, as Dokploy's clients send
+                it.
+        """
+        return self._call(
+            Call[models.ApplicationChange](
+                "application.update",
+                models.ApplicationChange,
+                "POST",
+                {
+                    "dockerImage": docker_image,
+                    "username": username,
+                    "password": password,
+                    "registryUrl": registry_url,
+                    "customGitUrl": custom_git_url,
+                    "customGitBranch": custom_git_branch,
+                    "customGitCommit": custom_git_commit,
+                    "customGitBuildPath": custom_git_build_path,
+                    "customGitUsername": custom_git_username,
+                    "customGitToken": custom_git_token,
+                    "customGitSSHKey": custom_git_ssh_key,
+                    "customGitHostKey": custom_git_host_key,
+                    "customGitSSHKeyId": custom_git_ssh_key_id,
+                    "enableSubmodules": enable_submodules,
+                    "env": env,
+                    "buildArgs": build_args,
+                    "buildSecrets": build_secrets,
+                    "buildType": build_type,
+                    "dockerfile": dockerfile,
+                    "dockerContextPath": docker_context_path,
+                    "dockerBuildStage": docker_build_stage,
+                    "description": description,
+                    "sourceType": source_type,
+                    "platform": platform,
+                    "registryId": registry_id,
+                    "buildRegistryId": build_registry_id,
+                    "rollbackRegistryId": rollback_registry_id,
+                    "rollbackActive": rollback_active,
+                    "buildServerId": build_server_id,
+                    "serverIds": server_ids,
+                    "healthCheck": health_check,
+                    "ports": ports,
+                    "mounts": mounts,
+                    "replicas": replicas,
+                    "runtime": runtime,
+                    "stopSignal": stop_signal,
+                    "stopGraceSeconds": stop_grace_seconds,
+                    "rolloutBatch": rollout_batch,
+                    "rolloutOnFailure": rollout_on_failure,
+                    "rollbacksToKeep": rollbacks_to_keep,
+                    "latestWins": latest_wins,
+                    "allowedKeys": allowed_keys,
+                    "applicationId": application_id,
+                    "name": name,
+                    "appName": app_name,
+                    "environmentId": environment_id,
+                    "healthCheckSwarm": health_check_swarm,
+                    "stopGracePeriodSwarm": stop_grace_period_swarm,
+                },
+            )
+        )
+
+    def remove(self, application_id: str) -> models.Application:
+        """Remove an application and its secrets; return what it was. Its containers keep running.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[models.Application](
+                "application.remove", models.Application, "POST", {"applicationId": application_id}
+            )
+        )
+
+    def save_git_provider(
+        self,
+        *,
+        custom_git_url: str | None,
+        application_id: str,
+        custom_git_branch: str | Omit | None = OMIT,
+        custom_git_commit: str | Omit | None = OMIT,
+        custom_git_build_path: str | Omit | None = OMIT,
+        custom_git_username: str | Omit | None = OMIT,
+        custom_git_token: str | Omit | None = OMIT,
+        custom_git_ssh_key: str | Omit | None = OMIT,
+        custom_git_host_key: str | Omit | None = OMIT,
+        custom_git_ssh_key_id: str | Omit | None = OMIT,
+        enable_submodules: bool | Omit | None = OMIT,
+    ) -> bool:
+        """Build an application from a git repository; of the same one, only given fields change.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            custom_git_url: URL of the git repository.
+            custom_git_branch: Branch of the repository.
+            custom_git_commit: Commit that is built, whatever the branch.
+            custom_git_build_path: Directory of the repository that is built.
+            custom_git_username: Username that belongs to the token.
+            custom_git_token: Token for a private repository; null removes it.
+            custom_git_ssh_key: Private deploy key; no answer contains it.
+            custom_git_host_key: Pinned SSH keys or fingerprints of the git host.
+            custom_git_ssh_key_id: Not supported: give `customGitSSHKey`.
+            enable_submodules: Has no effect: submodules are always fetched.
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[bool](
+                "application.saveGitProvider",
+                bool,
+                "POST",
+                {
+                    "customGitUrl": custom_git_url,
+                    "customGitBranch": custom_git_branch,
+                    "customGitCommit": custom_git_commit,
+                    "customGitBuildPath": custom_git_build_path,
+                    "customGitUsername": custom_git_username,
+                    "customGitToken": custom_git_token,
+                    "customGitSSHKey": custom_git_ssh_key,
+                    "customGitHostKey": custom_git_host_key,
+                    "customGitSSHKeyId": custom_git_ssh_key_id,
+                    "enableSubmodules": enable_submodules,
+                    "applicationId": application_id,
+                },
+            )
+        )
+
+    def save_docker_provider(
+        self,
+        *,
+        docker_image: str | None,
+        application_id: str,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        registry_url: str | Omit | None = OMIT,
+        registry_id: str | Omit | None = OMIT,
+    ) -> bool:
+        """Run an application from a ready image. Nothing is built.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            docker_image: Ready image that is deployed.
+            username: Username of the registry's login.
+            password: Password or token; no answer contains it.
+            registry_url: Address of the registry: `host[:port]`; empty for Docker Hub.
+            application_id: Id of the application.
+            registry_id: Id of the registry.
+        """
+        return self._call(
+            Call[bool](
+                "application.saveDockerProvider",
+                bool,
+                "POST",
+                {
+                    "dockerImage": docker_image,
+                    "username": username,
+                    "password": password,
+                    "registryUrl": registry_url,
+                    "applicationId": application_id,
+                    "registryId": registry_id,
+                },
+            )
+        )
+
+    def generate_deploy_key(self, application_id: str) -> models.DeployKey:
+        """Make a deploy key for an application's repository; it takes the place of a former one.
+
+        The private key is sealed and never shown.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[models.DeployKey](
+                "application.generateDeployKey",
+                models.DeployKey,
+                "POST",
+                {"applicationId": application_id},
+            )
+        )
+
+    def save_build_type(
+        self,
+        *,
+        build_type: Literal["dockerfile"],
+        application_id: str,
+        dockerfile: str | Omit | None = OMIT,
+        docker_context_path: str | Omit | None = OMIT,
+        docker_build_stage: str | Omit | None = OMIT,
+    ) -> bool:
+        """Choose the Dockerfile that builds an application, its context and its stage.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            build_type: How it is built: always `dockerfile`.
+            dockerfile: Path of the Dockerfile, relative to the build path.
+            docker_context_path: Directory with the build context, relative to the build path.
+            docker_build_stage: Stage of the Dockerfile that is built; null means the last one.
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[bool](
+                "application.saveBuildType",
+                bool,
+                "POST",
+                {
+                    "buildType": build_type,
+                    "dockerfile": dockerfile,
+                    "dockerContextPath": docker_context_path,
+                    "dockerBuildStage": docker_build_stage,
+                    "applicationId": application_id,
+                },
+            )
+        )
+
+    def save_environment(
+        self,
+        application_id: str,
+        *,
+        env: str | Omit | None = OMIT,
+        build_args: str | Omit | None = OMIT,
+        build_secrets: str | Omit | None = OMIT,
+    ) -> bool:
+        """Store the variables of an application's containers and of its builds.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            env: Environment of the containers, one `NAME=value` a line.
+            build_args: Build arguments, one `NAME=value` a line.
+            build_secrets: Secrets that the Dockerfile mounts, one `NAME=value` a line.
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[bool](
+                "application.saveEnvironment",
+                bool,
+                "POST",
+                {
+                    "env": env,
+                    "buildArgs": build_args,
+                    "buildSecrets": build_secrets,
+                    "applicationId": application_id,
+                },
+            )
+        )
+
+    def build(
+        self,
+        application_id: str,
+        *,
+        context_id: str | Omit | None = OMIT,
+        tag: str | Omit | None = OMIT,
+        branch: str | Omit | None = OMIT,
+        commit: str | Omit | None = OMIT,
+        allow_missing: bool | Omit = OMIT,
+        title: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+    ) -> models.AcceptedBuild:
+        """Build an application's image, push it to its build registry, keep it for a rollback.
+
+        The answer does not wait for the build, and nothing is deployed. Builds of an
+        application run one at a time. A newer build supersedes a waiting one, unless
+        `latestWins` is off.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            application_id: Id of the application.
+            context_id: Id of the uploaded build context.
+            tag: Tag of the image.
+            branch: Branch to build from; by default the application's.
+            commit: Commit to build: all 40 or 64 hexadecimal characters.
+            allow_missing: Build without submodules and LFS files that cannot be fetched.
+            title: Title, any text.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.AcceptedBuild](
+                "application.build",
+                models.AcceptedBuild,
+                "POST",
+                {
+                    "applicationId": application_id,
+                    "contextId": context_id,
+                    "tag": tag,
+                    "branch": branch,
+                    "commit": commit,
+                    "allowMissing": allow_missing,
+                    "title": title,
+                },
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def deploy(
+        self,
+        application_id: str,
+        *,
+        context_id: str | Omit | None = OMIT,
+        tag: str | Omit | None = OMIT,
+        branch: str | Omit | None = OMIT,
+        commit: str | Omit | None = OMIT,
+        allow_missing: bool | Omit = OMIT,
+        title: str | Omit | None = OMIT,
+        build_id: str | Omit | None = OMIT,
+        description: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+    ) -> models.AcceptedDeployment:
+        """Build an application, and run the image on all of its servers in place of what runs
+        there.
+
+        The answer does not wait for the deployment. Each server pulls the image by its digest,
+        starts it, waits until it is healthy, and switches; after a failure the previous
+        container keeps running. Each server carries out one deployment of an application at a
+        time. A deployment waits at most a day for a server that is offline.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            application_id: Id of the application.
+            context_id: Id of the uploaded build context.
+            tag: Tag of the image.
+            branch: Branch to build from; by default the application's.
+            commit: Commit to build: all 40 or 64 hexadecimal characters.
+            allow_missing: Build without submodules and LFS files that cannot be fetched.
+            title: Title, any text.
+            build_id: Id of the build.
+            description: Description, any text.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.AcceptedDeployment](
+                "application.deploy",
+                models.AcceptedDeployment,
+                "POST",
+                {
+                    "applicationId": application_id,
+                    "contextId": context_id,
+                    "tag": tag,
+                    "branch": branch,
+                    "commit": commit,
+                    "allowMissing": allow_missing,
+                    "title": title,
+                    "buildId": build_id,
+                    "description": description,
+                },
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def redeploy(
+        self,
+        application_id: str,
+        *,
+        title: str | Omit | None = OMIT,
+        description: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+    ) -> models.AcceptedDeployment:
+        """Deploy the newest successful build again, with the current settings and variables.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            title: Title, any text.
+            description: Description, any text.
+            application_id: Id of the application.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.AcceptedDeployment](
+                "application.redeploy",
+                models.AcceptedDeployment,
+                "POST",
+                {"title": title, "description": description, "applicationId": application_id},
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def stop(
+        self, application_id: str, *, idempotency_key: str | None = None
+    ) -> models.ControlledApplication:
+        """Stop what runs of an application on its servers, as `docker stop`.
+
+        It stays stopped, also if its server restarts, until it is started, reloaded or
+        deployed. The answer waits half a minute for the servers; a job that takes longer
+        continues. Requests for one application take effect in their order: the job waits for
+        deployments that were requested before. What is stopped already stays so.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            application_id: Id of the application.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.ControlledApplication](
+                "application.stop",
+                models.ControlledApplication,
+                "POST",
+                {"applicationId": application_id},
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def start(
+        self, application_id: str, *, idempotency_key: str | None = None
+    ) -> models.ControlledApplication:
+        """Start what was stopped of an application, and wait until it is healthy.
+
+        It is the same container, or the same service with as many replicas as before. If it
+        does not become healthy it is stopped again. What runs already stays as it is. Waits and
+        order are those of `application.stop`.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            application_id: Id of the application.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.ControlledApplication](
+                "application.start",
+                models.ControlledApplication,
+                "POST",
+                {"applicationId": application_id},
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def reload(
+        self, application_id: str, *, idempotency_key: str | None = None
+    ) -> models.ControlledApplication:
+        """Start what runs of an application anew, with the image and settings that it has.
+
+        A container is restarted; the tasks of a service are replaced in turn. What is stopped
+        is started. Changed settings and variables take effect with `application.redeploy`.
+        Waits and order are those of `application.stop`.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            application_id: Id of the application.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.ControlledApplication](
+                "application.reload",
+                models.ControlledApplication,
+                "POST",
+                {"applicationId": application_id},
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def read_logs(
+        self,
+        application_id: str,
+        *,
+        tail: int | Omit = OMIT,
+        since: str | Omit = OMIT,
+        search: str | Omit = OMIT,
+    ) -> str:
+        """Return the newest lines that what runs of an application has written.
+
+        Each line begins with a time and, if there are several servers, with the server's name.
+        The workers read them from their Engines, so this waits for a short job on each server;
+        one that is offline is an error. Values of the application's variables are masked. A
+        server answers 128 KiB at most.
+
+        Needs an API key of any role.
+
+        Args:
+            application_id: Id of the application.
+            tail: Largest number of lines.
+            since: Age of the oldest line: `all`, or for example `90s`, `10m`, `2h` or `7d`.
+            search: Only lines that contain this.
+        """
+        return self._call(
+            Call[str](
+                "application.readLogs",
+                str,
+                "GET",
+                {"applicationId": application_id, "tail": tail, "since": since, "search": search},
+            )
+        )
+
+    def cancel_deployment(self, application_id: str) -> list[models.Deployment]:
+        """Cancel all deployments of an application that have not ended; return them.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[list[models.Deployment]](
+                "application.cancelDeployment",
+                list[models.Deployment],
+                "POST",
+                {"applicationId": application_id},
+            )
+        )
+
+    def search(
+        self,
+        *,
+        q: str | Omit = OMIT,
+        name: str | Omit = OMIT,
+        app_name: str | Omit = OMIT,
+        description: str | Omit = OMIT,
+        docker_image: str | Omit = OMIT,
+        repository: str | Omit = OMIT,
+        owner: str | Omit = OMIT,
+        project_id: str | Omit | None = OMIT,
+        environment_id: str | Omit | None = OMIT,
+        limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
+    ) -> models.FoundApplications:
+        """Find applications by parts of their fields, the oldest first.
+
+        Needs an API key of any role.
+
+        Args:
+            q: Part of any of these fields.
+            name: Part of the name.
+            app_name: Part of the `appName`.
+            description: Part of the description.
+            docker_image: Part of the image.
+            repository: Part of the git URL.
+            owner: Part of the git URL.
+            project_id: Id of the project.
+            environment_id: Id of the environment.
+            limit: Largest number of items in the answer.
+            offset: Number of items to leave out.
+        """
+        return self._call(
+            Call[models.FoundApplications](
+                "application.search",
+                models.FoundApplications,
+                "GET",
+                {
+                    "q": q,
+                    "name": name,
+                    "appName": app_name,
+                    "description": description,
+                    "dockerImage": docker_image,
+                    "repository": repository,
+                    "owner": owner,
+                    "projectId": project_id,
+                    "environmentId": environment_id,
+                    "limit": limit,
+                    "offset": offset,
+                },
+            )
+        )
+
+    def delete(self, application_id: str) -> models.Application:
+        """Remove an application and its secrets; return what it was. Its containers keep running.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[models.Application](
+                "application.delete", models.Application, "POST", {"applicationId": application_id}
+            )
+        )
+
+    def kill_build(self, application_id: str) -> list[models.Deployment]:
+        """Cancel all deployments of an application that have not ended; return them.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[list[models.Deployment]](
+                "application.killBuild",
+                list[models.Deployment],
+                "POST",
+                {"applicationId": application_id},
+            )
+        )
+
+    def upload_context(self, application_id: str, source: bytes | Path) -> models.BuildContext:
+        """Upload the sources of an application, from which ``application.build`` builds.
+
+        ``source`` is a tar, plain or compressed, as a file or as bytes; or a directory, which is
+        packed with all that it holds.
+
+        Raises:
+            ApiError: the API refused it.
+        """
+        return self._complete(uploading.upload_context(self._caller, application_id, source))
+
+
+class AuditLogProcedures(Group):
+    """Procedures of `auditLog`."""
+
+    def all(
+        self,
+        *,
+        action: str | Omit | None = OMIT,
+        object_id: str | Omit | None = OMIT,
+        actor_id: str | Omit | None = OMIT,
+        cursor: str | Omit | None = OMIT,
+        limit: int | Omit = OMIT,
+    ) -> models.AuditLogPage:
+        """List what was done in the organization, the newest first.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            action: What was done: a procedure's name, or its router's.
+            object_id: Id of what was changed.
+            actor_id: Id of the API key or the member who did it.
+            cursor: `nextCursor` of the page before.
+            limit: Largest number of items in the answer.
+        """
+        return self._call(
+            Call[models.AuditLogPage](
+                "auditLog.all",
+                models.AuditLogPage,
+                "GET",
+                {
+                    "action": action,
+                    "objectId": object_id,
+                    "actorId": actor_id,
+                    "cursor": cursor,
+                    "limit": limit,
+                },
+            )
+        )
+
+
+class BuildProcedures(Group):
+    """Procedures of `build`."""
+
+    def one(self, build_id: str) -> models.Build:
+        """Return one build.
+
+        Needs an API key of any role.
+
+        Args:
+            build_id: Id of the build.
+        """
+        return self._call(
+            Call[models.Build]("build.one", models.Build, "GET", {"buildId": build_id})
+        )
+
+    def all(self, application_id: str, *, limit: int | Omit = OMIT) -> list[models.Build]:
+        """List an application's builds, the newest first.
+
+        Needs an API key of any role.
+
+        Args:
+            application_id: Id of the application.
+            limit: Largest number of items in the answer.
+        """
+        return self._call(
+            Call[list[models.Build]](
+                "build.all",
+                list[models.Build],
+                "GET",
+                {"applicationId": application_id, "limit": limit},
+            )
+        )
+
+    def cancel(self, build_id: str) -> models.Build:
+        """Cancel a build: the step that runs, and the steps after it.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            build_id: Id of the build.
+        """
+        return self._call(
+            Call[models.Build]("build.cancel", models.Build, "POST", {"buildId": build_id})
+        )
+
+    def wait(
+        self,
+        build_id: str,
+        *,
+        timeout: timedelta | None = None,
+        on_event: OnEvent | None = None,
+        check: bool = True,
+    ) -> models.Build:
+        """Wait until a build has ended, and return it; ``on_event`` gets the events of its jobs.
+
+        Raises:
+            ApiError: as for a job.
+        """
+        return self._complete(
+            following.wait_for_build(
+                self._caller, build_id, timeout=timeout, on_event=on_event, check=check
+            )
+        )
+
+
+class ComposeProcedures(Group):
+    """Procedures of `compose`."""
+
+    def pull(
+        self,
+        compose_file: str,
+        *,
+        server_id: str | Omit | None = OMIT,
+        registry_ids: list[str] | Omit | None = OMIT,
+        env_file: str | Omit | None = OMIT,
+        profiles: list[str] | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+    ) -> models.AcceptedJob:
+        """Pull the images of a compose file to a server and pin them by digest.
+
+        `job.one` returns the pinned file as `result.composeFile`, with the digest of each
+        service's image; everything else is unchanged, byte for byte. Services without an image
+        do not change. An image is pulled with the login of the registry at its host that may be
+        used on this server; of several registries, the longest matching prefix wins, and of
+        equal ones the oldest; without a registry the pull is anonymous.
+
+        Services are treated as `docker compose pull` treats them. Without an active profile, or
+        with the pull policy `never` or `build`, they are skipped; so is an image that cannot be
+        pulled but built. `result.skipped` names them with the reason. Files of `include` and of
+        `extends` are not read; `result.warnings` names them.
+
+        Variables get their values from `envFile`, or their default, as in `${TAG:-1.4}`. The
+        file is stored with its job, and so are the variables that its images use, but no
+        others.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            compose_file: Text of the compose file.
+            server_id: Id of the server.
+            registry_ids: Ids of the registries; by default all.
+            env_file: Text of the `.env` file with the variables.
+            profiles: Active profiles of the compose file.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.AcceptedJob](
+                "compose.pull",
+                models.AcceptedJob,
+                "POST",
+                {
+                    "composeFile": compose_file,
+                    "serverId": server_id,
+                    "registryIds": registry_ids,
+                    "envFile": env_file,
+                    "profiles": profiles,
+                },
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+
+class DeployHookProcedures(Group):
+    """Procedures of `deployHook`."""
+
+    def create(
+        self,
+        application_id: str,
+        *,
+        tag_filter: str | Omit = OMIT,
+        branch_filter: str | Omit | None = OMIT,
+        path_filters: list[str] | Omit = OMIT,
+        require_signature: bool | Omit = OMIT,
+    ) -> models.CreatedDeployHook:
+        """Create a URL that deploys an application when its image or its source is pushed.
+
+        A pushed tag of a ready image is deployed; a pushed commit of a git repository is built
+        first. Requests must be signed as in Standard Webhooks or as by GitHub or Gitea, or
+        contain the secret as `Authorization` or `X-Gitlab-Token`.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            application_id: Id of the application.
+            tag_filter: Glob of the tags that deploy; `*` means any.
+            branch_filter: Glob of the branches that deploy; null means the application's branch.
+            path_filters: Globs of the changed files that deploy; empty means all.
+            require_signature: True if each request has to be signed.
+        """
+        return self._call(
+            Call[models.CreatedDeployHook](
+                "deployHook.create",
+                models.CreatedDeployHook,
+                "POST",
+                {
+                    "applicationId": application_id,
+                    "tagFilter": tag_filter,
+                    "branchFilter": branch_filter,
+                    "pathFilters": path_filters,
+                    "requireSignature": require_signature,
+                },
+            )
+        )
+
+    def all(self, application_id: str) -> list[models.DeployHook]:
+        """List all deploy hooks of an application, the oldest first.
+
+        Needs an API key of any role.
+
+        Args:
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[list[models.DeployHook]](
+                "deployHook.all", list[models.DeployHook], "GET", {"applicationId": application_id}
+            )
+        )
+
+    def remove(self, hook_id: str) -> models.DeployHook:
+        """Remove a deploy hook. Its URL stops working.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            hook_id: Id of the deploy hook.
+        """
+        return self._call(
+            Call[models.DeployHook](
+                "deployHook.remove", models.DeployHook, "POST", {"hookId": hook_id}
+            )
+        )
+
+
+class DeploymentProcedures(Group):
+    """Procedures of `deployment`."""
+
+    def one(self, deployment_id: str) -> models.Deployment:
+        """Return one deployment.
+
+        Needs an API key of any role.
+
+        Args:
+            deployment_id: Id of the deployment.
+        """
+        return self._call(
+            Call[models.Deployment](
+                "deployment.one", models.Deployment, "GET", {"deploymentId": deployment_id}
+            )
+        )
+
+    def all(self, application_id: str, *, limit: int | Omit = OMIT) -> list[models.Deployment]:
+        """List an application's deployments, the newest first.
+
+        Needs an API key of any role.
+
+        Args:
+            application_id: Id of the application.
+            limit: Largest number of items in the answer.
+        """
+        return self._call(
+            Call[list[models.Deployment]](
+                "deployment.all",
+                list[models.Deployment],
+                "GET",
+                {"applicationId": application_id, "limit": limit},
+            )
+        )
+
+    def all_by_server(self, server_id: str, *, limit: int | Omit = OMIT) -> list[models.Deployment]:
+        """List a server's deployments, of all applications, the newest first.
+
+        Needs an API key of any role.
+
+        Args:
+            server_id: Id of the server.
+            limit: Largest number of items in the answer.
+        """
+        return self._call(
+            Call[list[models.Deployment]](
+                "deployment.allByServer",
+                list[models.Deployment],
+                "GET",
+                {"serverId": server_id, "limit": limit},
+            )
+        )
+
+    def cancel(self, deployment_id: str) -> models.Deployment:
+        """Cancel a deployment on all servers where it has not ended.
+
+        The build that is made for it is cancelled with it.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            deployment_id: Id of the deployment.
+        """
+        return self._call(
+            Call[models.Deployment](
+                "deployment.cancel", models.Deployment, "POST", {"deploymentId": deployment_id}
+            )
+        )
+
+    def read_logs(self, deployment_id: str, *, tail: int | Omit = OMIT) -> str:
+        """Return the newest lines of a deployment's log, in order of time.
+
+        It holds the output of its jobs on all servers, their start and end, and why they
+        failed. A build that was requested with the deployment is included. Each line begins
+        with a time and, if there are several servers, with the server's name.
+
+        Needs an API key of any role.
+
+        Args:
+            deployment_id: Id of the deployment.
+            tail: Largest number of lines.
+        """
+        return self._call(
+            Call[str](
+                "deployment.readLogs", str, "GET", {"deploymentId": deployment_id, "tail": tail}
+            )
+        )
+
+    def all_by_type(
+        self,
+        *,
+        id: str,
+        type: Literal[
+            "application",
+            "server",
+            "compose",
+            "schedule",
+            "previewDeployment",
+            "backup",
+            "volumeBackup",
+        ],
+    ) -> list[models.Deployment]:
+        """List the deployments of an application or of a server, the newest first.
+
+        Of other types there are none.
+
+        Needs an API key of any role.
+
+        Args:
+            id: Id of the application or the server.
+            type: What was deployed.
+        """
+        return self._call(
+            Call[list[models.Deployment]](
+                "deployment.allByType", list[models.Deployment], "GET", {"id": id, "type": type}
+            )
+        )
+
+    def all_centralized(self) -> list[models.Deployment]:
+        """List the newest deployments of all applications, the newest first.
+
+        Needs an API key of any role.
+        """
+        return self._call(
+            Call[list[models.Deployment]](
+                "deployment.allCentralized", list[models.Deployment], "GET", {}
+            )
+        )
+
+    def queue_list(self) -> list[models.QueuedDeployment]:
+        """List the deployments that wait or run, the newest first.
+
+        Needs an API key of any role.
+        """
+        return self._call(
+            Call[list[models.QueuedDeployment]](
+                "deployment.queueList", list[models.QueuedDeployment], "GET", {}
+            )
+        )
+
+    def kill_process(self, deployment_id: str) -> models.Deployment:
+        """Cancel a deployment on all servers where it has not ended.
+
+        The build that is made for it is cancelled with it.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            deployment_id: Id of the deployment.
+        """
+        return self._call(
+            Call[models.Deployment](
+                "deployment.killProcess", models.Deployment, "POST", {"deploymentId": deployment_id}
+            )
+        )
+
+    def wait(
+        self,
+        deployment_id: str,
+        *,
+        timeout: timedelta | None = None,
+        on_event: OnEvent | None = None,
+        check: bool = True,
+    ) -> models.Deployment:
+        """Wait until a deployment has ended, and return it.
+
+        ``on_event`` gets the events of its jobs: first of its own build, if it has one, then of
+        each server.
+
+        Raises:
+            ApiError: as for a job.
+        """
+        return self._complete(
+            following.wait_for_deployment(
+                self._caller, deployment_id, timeout=timeout, on_event=on_event, check=check
+            )
+        )
+
+
+class EnvironmentProcedures(Group):
+    """Procedures of `environment`."""
+
+    def one(self, environment_id: str) -> models.Environment:
+        """Return the environment, with all applications.
+
+        Needs an API key of any role.
+
+        Args:
+            environment_id: Id of the environment.
+        """
+        return self._call(
+            Call[models.Environment](
+                "environment.one", models.Environment, "GET", {"environmentId": environment_id}
+            )
+        )
+
+    def by_project_id(self, project_id: str) -> list[models.Environment]:
+        """List the project's one environment, with all applications.
+
+        Needs an API key of any role.
+
+        Args:
+            project_id: Id of the project.
+        """
+        return self._call(
+            Call[list[models.Environment]](
+                "environment.byProjectId",
+                list[models.Environment],
+                "GET",
+                {"projectId": project_id},
+            )
+        )
+
+
+class ImageProcedures(Group):
+    """Procedures of `image`."""
+
+    def pull(
+        self,
+        image: str,
+        *,
+        registry_id: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+    ) -> models.AcceptedPull:
+        """Pull an image to a server.
+
+        Without `registryId`, the registry at the image's host with the longest image prefix
+        that fits is chosen, if its login may be used on this server; of equal ones, the oldest.
+        If none fits, and with `registryId: null`, the pull is anonymous.
+
+        The same image is pulled to a server once: a repeated request with the same registry
+        returns the existing job and `joined: true`. A pull by digest is shared until it has
+        ended. A pull by tag is shared until it has begun, because the tag may move; a later
+        request gets a new job, which waits for the first. Cancelling a shared job ends it for
+        all callers.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            image: Name of the image.
+            registry_id: Id of the registry.
+            server_id: Id of the server.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.AcceptedPull](
+                "image.pull",
+                models.AcceptedPull,
+                "POST",
+                {"image": image, "registryId": registry_id, "serverId": server_id},
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def push(
+        self,
+        *,
+        image: str,
+        registry_id: str,
+        server_id: str | Omit | None = OMIT,
+        name: str | Omit | None = OMIT,
+        tag: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+    ) -> models.AcceptedJob:
+        """Push an image from a server to a registry, below the registry's prefix.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            image: Name of the image.
+            registry_id: Id of the registry.
+            server_id: Id of the server.
+            name: Name.
+            tag: Tag of the image.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.AcceptedJob](
+                "image.push",
+                models.AcceptedJob,
+                "POST",
+                {
+                    "image": image,
+                    "registryId": registry_id,
+                    "serverId": server_id,
+                    "name": name,
+                    "tag": tag,
+                },
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def copy(
+        self,
+        *,
+        image: str,
+        registry_id: str,
+        source_registry_id: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        name: str | Omit | None = OMIT,
+        tag: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+    ) -> models.AcceptedJob:
+        """Copy an image to another registry unchanged: all platforms, byte for byte.
+
+        The server transfers the bytes, without its Engine. Blobs that the target registry
+        already has are not sent; within one registry none are. Without `sourceRegistryId`, the
+        login to read with is chosen as by `image.pull`.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            image: Name of the image.
+            registry_id: Id of the registry.
+            source_registry_id: Id of the registry that the image is read from; null means
+                anonymously.
+            server_id: Id of the server.
+            name: Name.
+            tag: Tag of the image.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.AcceptedJob](
+                "image.copy",
+                models.AcceptedJob,
+                "POST",
+                {
+                    "image": image,
+                    "registryId": registry_id,
+                    "sourceRegistryId": source_registry_id,
+                    "serverId": server_id,
+                    "name": name,
+                    "tag": tag,
+                },
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def tag(
+        self,
+        *,
+        source: str,
+        target: str,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+    ) -> models.Image:
+        """Give an image on a server another name.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            source: Name of the image on the server, or its id.
+            target: New name of the image.
+            server_id: Id of the server.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.Image](
+                "image.tag",
+                models.Image,
+                "POST",
+                {"source": source, "target": target, "serverId": server_id},
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+
+class JobProcedures(Group):
+    """Procedures of `job`."""
+
+    def all(
+        self,
+        *,
+        limit: int | Omit = OMIT,
+        cursor: str | Omit | None = OMIT,
+        state: Literal[
+            "queued", "dispatched", "running", "succeeded", "failed", "cancelled", "expired"
+        ]
+        | Omit
+        | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        kind: models.JobKind | Omit | None = OMIT,
+        registry_id: str | Omit | None = OMIT,
+        application_id: str | Omit | None = OMIT,
+    ) -> models.JobPage:
+        """List the organization's jobs by page, the newest first.
+
+        With `kind`, `registryId` or `applicationId` a page is looked for among the next 20,000
+        jobs, so it can be empty though `nextCursor` names an older page.
+
+        Needs an API key of any role.
+
+        Args:
+            limit: Largest number of items in the answer.
+            cursor: `nextCursor` of the page before.
+            state: State of the jobs to list.
+            server_id: Id of the server.
+            kind: Kind of the jobs to list.
+            registry_id: Id of the registry.
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[models.JobPage](
+                "job.all",
+                models.JobPage,
+                "GET",
+                {
+                    "limit": limit,
+                    "cursor": cursor,
+                    "state": state,
+                    "serverId": server_id,
+                    "kind": kind,
+                    "registryId": registry_id,
+                    "applicationId": application_id,
+                },
+            )
+        )
+
+    def one(self, job_id: str) -> models.JobDetail:
+        """Return one job with its attempts, its events, and the reason why it waits.
+
+        Needs an API key of any role.
+
+        Args:
+            job_id: Id of the job.
+        """
+        return self._call(
+            Call[models.JobDetail]("job.one", models.JobDetail, "GET", {"jobId": job_id})
+        )
+
+    def cancel(self, job_id: str) -> models.JobCancellation:
+        """Cancel a job: at once if it has not begun; otherwise its worker stops it.
+
+        A job of an application can be cancelled by callers who may build the application.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            job_id: Id of the job.
+        """
+        return self._call(
+            Call[models.JobCancellation](
+                "job.cancel", models.JobCancellation, "POST", {"jobId": job_id}
+            )
+        )
+
+    def wait(
+        self,
+        job_id: str,
+        *,
+        timeout: timedelta | None = None,
+        on_event: OnEvent | None = None,
+        check: bool = True,
+    ) -> models.JobDetail:
+        """Wait until a job has ended, and return it.
+
+        ``on_event`` gets its events as they happen. A broken connection is opened again; no event
+        is lost or given twice.
+
+        Raises:
+            ApiError: the job did not succeed, unless ``check`` is false; with its code, message
+                and remedy. After the timeout the code is ``wait_timeout``, and the job goes on;
+                the time is looked at every 15 s or more often.
+        """
+        return self._complete(
+            following.wait_for_job(
+                self._caller, job_id, timeout=timeout, on_event=on_event, check=check
+            )
+        )
+
+    def events(
+        self, job_id: str, *, after: int | None = None, timeout: timedelta | None = None
+    ) -> Iterator[Event]:
+        """Yield the events of a job until it has ended, those after a number if one is given.
+
+        Raises:
+            ApiError: the API refused it, or cannot be reached; ``wait_timeout`` after the timeout.
+        """
+        return self._iterate(
+            following.follow_events(self._caller, job_id, after=after, timeout=timeout)
+        )
+
+
+class OrganizationProcedures(Group):
+    """Procedures of `organization`."""
+
+    def settings(self) -> models.OrganizationSettings:
+        """Return the settings of the caller's organization.
+
+        Needs an API key of any role.
+        """
+        return self._call(
+            Call[models.OrganizationSettings](
+                "organization.settings", models.OrganizationSettings, "GET", {}
+            )
+        )
+
+    def update_settings(
+        self, *, rotate_after_days: int | Omit = OMIT
+    ) -> models.OrganizationSettings:
+        """Change the settings of the caller's organization; return them.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            rotate_after_days: Days after which a password is due; null: the organization's.
+        """
+        return self._call(
+            Call[models.OrganizationSettings](
+                "organization.updateSettings",
+                models.OrganizationSettings,
+                "POST",
+                {"rotateAfterDays": rotate_after_days},
+            )
+        )
+
+    def update_member_role(
+        self, *, member_id: str, role: Literal["owner", "admin", "member", "viewer"]
+    ) -> bool:
+        """Change the role of a member. Only an owner makes an owner, or changes the role of one.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            member_id: Id of the member.
+            role: Role of the key.
+        """
+        return self._call(
+            Call[bool](
+                "organization.updateMemberRole", bool, "POST", {"memberId": member_id, "role": role}
+            )
+        )
+
+    def invite_member(
+        self,
+        *,
+        email: str | Omit | None = OMIT,
+        role: Literal["owner", "admin", "member", "viewer"] | Omit = OMIT,
+    ) -> models.CreatedInvitation:
+        """Invite a person by a link that works once, within seven days.
+
+        Owners are invited by owners, or by an administrator as long as there is none.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            email: E-mail address of the person; null if there is none.
+            role: Role of the key.
+        """
+        return self._call(
+            Call[models.CreatedInvitation](
+                "organization.inviteMember",
+                models.CreatedInvitation,
+                "POST",
+                {"email": email, "role": role},
+            )
+        )
+
+    def all_invitations(self) -> list[models.Invitation]:
+        """List the invitations that can still be accepted, the oldest first.
+
+        Needs an API key with the role `admin`.
+        """
+        return self._call(
+            Call[list[models.Invitation]](
+                "organization.allInvitations", list[models.Invitation], "GET", {}
+            )
+        )
+
+    def remove_invitation(self, invitation_id: str) -> bool:
+        """Remove an invitation: its link stops working at once.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            invitation_id: Id of the invitation.
+        """
+        return self._call(
+            Call[bool](
+                "organization.removeInvitation", bool, "POST", {"invitationId": invitation_id}
+            )
+        )
+
+
+class ProjectProcedures(Group):
+    """Procedures of `project`."""
+
+    def all(self) -> list[models.Project]:
+        """List the one project, with its environment and all applications.
+
+        Needs an API key of any role.
+        """
+        return self._call(
+            Call[list[models.Project]]("project.all", list[models.Project], "GET", {})
+        )
+
+    def one(self, project_id: str) -> models.Project:
+        """Return the project, with its environment and all applications.
+
+        Needs an API key of any role.
+
+        Args:
+            project_id: Id of the project.
+        """
+        return self._call(
+            Call[models.Project]("project.one", models.Project, "GET", {"projectId": project_id})
+        )
+
+
+class RegistryProcedures(Group):
+    """Procedures of `registry`."""
+
+    def create(
+        self,
+        *,
+        registry_name: str,
+        registry_url: str,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        install_ca: bool | Omit = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        registry_type: Literal["cloud", "selfHosted"] | Omit = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        allowed_servers: list[str] | Omit = OMIT,
+        allowed_applications: list[str] | Omit = OMIT,
+        rotate_after_days: int | Omit | None = OMIT,
+    ) -> models.CreatedRegistry:
+        """Store a registry without testing it.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            ca_certificate: Certificates of the registry's own CA, in PEM.
+            client_certificate: Client certificate and its chain, in PEM.
+            client_key: Key of the client certificate, in PEM; no answer contains it.
+            plain_http: True if an administrator allows connections without TLS.
+            install_ca: True if workers store the certificates where their Docker Engine finds them.
+            registry_name: Name of the registry, as people call it.
+            registry_url: Address of the registry: `host[:port]`; empty for Docker Hub.
+            username: Username of the registry's login.
+            password: Password or token; no answer contains it.
+            credential: Source of short-lived logins; no answer contains its secrets.
+            registry_type: Who runs the registry; nothing depends on it.
+            image_prefix: Namespace that is put before the names of pushed images.
+            allowed_servers: Ids of the servers that may receive the login; empty means all.
+            allowed_applications: Ids of the applications that may use the login; empty means all.
+            rotate_after_days: Days after which a password is due; null: the organization's.
+        """
+        return self._call(
+            Call[models.CreatedRegistry](
+                "registry.create",
+                models.CreatedRegistry,
+                "POST",
+                {
+                    "caCertificate": ca_certificate,
+                    "clientCertificate": client_certificate,
+                    "clientKey": client_key,
+                    "plainHttp": plain_http,
+                    "installCa": install_ca,
+                    "registryName": registry_name,
+                    "registryUrl": registry_url,
+                    "username": username,
+                    "password": password,
+                    "credential": credential,
+                    "registryType": registry_type,
+                    "imagePrefix": image_prefix,
+                    "allowedServers": allowed_servers,
+                    "allowedApplications": allowed_applications,
+                    "rotateAfterDays": rotate_after_days,
+                },
+            )
+        )
+
+    def all(self) -> list[models.Registry]:
+        """List all registries of the organization, the oldest first.
+
+        Needs an API key of any role.
+        """
+        return self._call(
+            Call[list[models.Registry]]("registry.all", list[models.Registry], "GET", {})
+        )
+
+    def one(self, registry_id: str) -> models.RegistryWithRotation:
+        """Return one registry, the use and the newest rotation of its login, and what needs it.
+
+        Needs an API key of any role.
+
+        Args:
+            registry_id: Id of the registry.
+        """
+        return self._call(
+            Call[models.RegistryWithRotation](
+                "registry.one", models.RegistryWithRotation, "GET", {"registryId": registry_id}
+            )
+        )
+
+    def update(
+        self,
+        registry_id: str,
+        *,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        install_ca: bool | Omit = OMIT,
+        registry_name: str | Omit = OMIT,
+        registry_url: str | Omit = OMIT,
+        username: str | Omit = OMIT,
+        password: str | Omit = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        allowed_servers: list[str] | Omit = OMIT,
+        allowed_applications: list[str] | Omit = OMIT,
+        rotate_after_days: int | Omit | None = OMIT,
+        force: bool | Omit = OMIT,
+    ) -> bool:
+        """Change a registry; a new host or username needs the password or credential again.
+
+        A new password or credential is used at once, without a test, and the former one is kept
+        for a day: `registry.rollbackCredential` goes back to it. `registry.rotate` tests it
+        first. A change that breaks a use of the registry, as another host, is refused with the
+        uses, unless `force` is given.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            ca_certificate: Certificates of the registry's own CA, in PEM.
+            client_certificate: Client certificate and its chain, in PEM.
+            client_key: Key of the client certificate, in PEM; no answer contains it.
+            plain_http: True if an administrator allows connections without TLS.
+            install_ca: True if workers store the certificates where their Docker Engine finds them.
+            registry_id: Id of the registry.
+            registry_name: Name of the registry, as people call it.
+            registry_url: Address of the registry: `host[:port]`; empty for Docker Hub.
+            username: Username of the registry's login.
+            password: Password or token; no answer contains it.
+            credential: Source of short-lived logins; no answer contains its secrets.
+            image_prefix: Namespace that is put before the names of pushed images.
+            allowed_servers: Ids of the servers that may receive the login; empty means all.
+            allowed_applications: Ids of the applications that may use the login; empty means all.
+            rotate_after_days: Days after which a password is due; null: the organization's.
+            force: Change or remove the registry although it is used.
+        """
+        return self._call(
+            Call[bool](
+                "registry.update",
+                bool,
+                "POST",
+                {
+                    "caCertificate": ca_certificate,
+                    "clientCertificate": client_certificate,
+                    "clientKey": client_key,
+                    "plainHttp": plain_http,
+                    "installCa": install_ca,
+                    "registryId": registry_id,
+                    "registryName": registry_name,
+                    "registryUrl": registry_url,
+                    "username": username,
+                    "password": password,
+                    "credential": credential,
+                    "imagePrefix": image_prefix,
+                    "allowedServers": allowed_servers,
+                    "allowedApplications": allowed_applications,
+                    "rotateAfterDays": rotate_after_days,
+                    "force": force,
+                },
+            )
+        )
+
+    def remove(self, registry_id: str, *, force: bool | Omit = OMIT) -> models.Registry:
+        """Remove a registry and its password; return the removed registry.
+
+        A registry that is used is not removed, unless `force` is given: the error names the
+        uses.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            registry_id: Id of the registry.
+            force: Change or remove the registry although it is used.
+        """
+        return self._call(
+            Call[models.Registry](
+                "registry.remove",
+                models.Registry,
+                "POST",
+                {"registryId": registry_id, "force": force},
+            )
+        )
+
+    def rotate(
+        self,
+        registry_id: str,
+        *,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        force: bool | Omit = OMIT,
+        keep_old_hours: int | Omit = OMIT,
+        idempotency_key: str | None = None,
+    ) -> models.StartedRotation:
+        """Test a new login of a registry from its servers, and use it if all of them succeed.
+
+        One server tests it first, then all others that use the registry, as far as they are
+        online. A failed test refuses it, and the old login stays in use. Running jobs end with
+        the login that they began with. The answer comes after the switch, or after half a
+        minute as `testing`; see `registry.one` then. A caller that leaves does not end it.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            registry_id: Id of the registry.
+            username: Username of the registry's login.
+            password: Password or token; no answer contains it.
+            credential: Source of short-lived logins; no answer contains its secrets.
+            force: Use the new login although a test of it fails.
+            keep_old_hours: Hours for which the old login is kept after the switch.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.StartedRotation](
+                "registry.rotate",
+                models.StartedRotation,
+                "POST",
+                {
+                    "registryId": registry_id,
+                    "username": username,
+                    "password": password,
+                    "credential": credential,
+                    "force": force,
+                    "keepOldHours": keep_old_hours,
+                },
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def cancel_rotation(self, registry_id: str) -> models.Rotation:
+        """Cancel a rotation whose new login is being tested; the registry keeps its login.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            registry_id: Id of the registry.
+        """
+        return self._call(
+            Call[models.Rotation](
+                "registry.cancelRotation", models.Rotation, "POST", {"registryId": registry_id}
+            )
+        )
+
+    def rollback_credential(self, registry_id: str) -> models.Rotation:
+        """Use the former login of a registry again, while it is kept, and drop the newer one.
+
+        It is used at once, without a test.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            registry_id: Id of the registry.
+        """
+        return self._call(
+            Call[models.Rotation](
+                "registry.rollbackCredential", models.Rotation, "POST", {"registryId": registry_id}
+            )
+        )
+
+    def test(
+        self,
+        registry_url: str,
+        *,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+    ) -> bool:
+        """Test a registry that is not stored: return `true`, or an error with cause and remedy.
+
+        Requests for the same test at the same moment share one job, if they wait for its end
+        and have no `Idempotency-Key`. A caller that leaves does not end the test of the others.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            ca_certificate: Certificates of the registry's own CA, in PEM.
+            client_certificate: Client certificate and its chain, in PEM.
+            client_key: Key of the client certificate, in PEM; no answer contains it.
+            plain_http: True if an administrator allows connections without TLS.
+            registry_url: Address of the registry: `host[:port]`; empty for Docker Hub.
+            username: Username of the registry's login.
+            password: Password or token; no answer contains it.
+            credential: Source of short-lived logins; no answer contains its secrets.
+            image_prefix: Namespace that is put before the names of pushed images.
+            server_id: Id of the server.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[bool](
+                "registry.testRegistry",
+                bool,
+                "POST",
+                {
+                    "caCertificate": ca_certificate,
+                    "clientCertificate": client_certificate,
+                    "clientKey": client_key,
+                    "plainHttp": plain_http,
+                    "registryUrl": registry_url,
+                    "username": username,
+                    "password": password,
+                    "credential": credential,
+                    "imagePrefix": image_prefix,
+                    "serverId": server_id,
+                },
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def test_by_id(
+        self,
+        registry_id: str,
+        *,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+    ) -> bool:
+        """Test a stored registry: return `true`, or an error with cause and remedy.
+
+        Requests for the same test share one job, as with `registry.testRegistry`.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            registry_id: Id of the registry.
+            server_id: Id of the server.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[bool](
+                "registry.testRegistryById",
+                bool,
+                "POST",
+                {"registryId": registry_id, "serverId": server_id},
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def diagnose(
+        self,
+        *,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        registry_id: str | Omit | None = OMIT,
+        registry_url: str | Omit | None = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+    ) -> models.ProbeReport:
+        """Test a registry and return every stage of the test.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            ca_certificate: Certificates of the registry's own CA, in PEM.
+            client_certificate: Client certificate and its chain, in PEM.
+            client_key: Key of the client certificate, in PEM; no answer contains it.
+            plain_http: True if an administrator allows connections without TLS.
+            registry_id: Id of the registry.
+            registry_url: Address of the registry: `host[:port]`; empty for Docker Hub.
+            username: Username of the registry's login.
+            password: Password or token; no answer contains it.
+            credential: Source of short-lived logins; no answer contains its secrets.
+            image_prefix: Namespace that is put before the names of pushed images.
+            server_id: Id of the server.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.ProbeReport](
+                "registry.diagnose",
+                models.ProbeReport,
+                "POST",
+                {
+                    "caCertificate": ca_certificate,
+                    "clientCertificate": client_certificate,
+                    "clientKey": client_key,
+                    "plainHttp": plain_http,
+                    "registryId": registry_id,
+                    "registryUrl": registry_url,
+                    "username": username,
+                    "password": password,
+                    "credential": credential,
+                    "imagePrefix": image_prefix,
+                    "serverId": server_id,
+                },
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def test_on_servers(
+        self,
+        *,
+        registry_ids: list[str] | Omit | None = OMIT,
+        server_ids: list[str] | Omit | None = OMIT,
+    ) -> models.RegistryMatrix:
+        """Test registries from servers, with one job for each pair.
+
+        It waits until all tests have ended, at most half a minute. The `state` of a cell is
+        that of its test; call `registry.matrix` for later results. With `Prefer: respond-async`
+        it answers at once.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            registry_ids: Ids of the registries; by default all.
+            server_ids: Ids of the servers.
+        """
+        return self._call(
+            Call[models.RegistryMatrix](
+                "registry.testOnServers",
+                models.RegistryMatrix,
+                "POST",
+                {"registryIds": registry_ids, "serverIds": server_ids},
+            )
+        )
+
+    def matrix(
+        self,
+        *,
+        registry_id: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        history: int | Omit = OMIT,
+    ) -> models.RegistryMatrix:
+        """Return the newest tests of each registry from each server.
+
+        Needs an API key of any role.
+
+        Args:
+            registry_id: Id of the registry.
+            server_id: Id of the server.
+            history: Number of earlier tests of each pair.
+        """
+        return self._call(
+            Call[models.RegistryMatrix](
+                "registry.matrix",
+                models.RegistryMatrix,
+                "GET",
+                {"registryId": registry_id, "serverId": server_id, "history": history},
+            )
+        )
+
+
+class RestoreProcedures(Group):
+    """Procedures of `restore`."""
+
+    def one(self) -> models.RestoredDatabase:
+        """Show the jobs that wait since the database was restored, and the keys of the backup.
+
+        Needs an API key with the role `admin`.
+        """
+        return self._call(
+            Call[models.RestoredDatabase]("restore.one", models.RestoredDatabase, "GET", {})
+        )
+
+    def resume(self) -> models.ResumedJobs:
+        """Resume the jobs that wait since the database was restored. Cancel unwanted jobs first.
+
+        Needs an API key with the role `admin`.
+        """
+        return self._call(
+            Call[models.ResumedJobs]("restore.resume", models.ResumedJobs, "POST", {})
+        )
+
+
+class RollbackProcedures(Group):
+    """Procedures of `rollback`."""
+
+    def all(self, application_id: str) -> list[models.RollbackPoint]:
+        """List an application's rollback points, the last used one first.
+
+        Each is shown as it was last verified, which control does once a day; `rollback.verify`
+        verifies them now.
+
+        Needs an API key of any role.
+
+        Args:
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[list[models.RollbackPoint]](
+                "rollback.all", list[models.RollbackPoint], "GET", {"applicationId": application_id}
+            )
+        )
+
+    def verify(self, application_id: str) -> list[models.RollbackPoint]:
+        """Verify an application's rollback points at their registries, and list them.
+
+        A point that was verified in the last minute is not verified again. The answer waits ten
+        seconds at the most; a point that takes longer is shown as it was verified before.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[list[models.RollbackPoint]](
+                "rollback.verify",
+                list[models.RollbackPoint],
+                "POST",
+                {"applicationId": application_id},
+            )
+        )
+
+    def rollback(
+        self,
+        rollback_id: str,
+        *,
+        title: str | Omit | None = OMIT,
+        description: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+    ) -> models.AcceptedDeployment:
+        """Run a rollback point's image with its settings, on the current servers.
+
+        The variables are the current ones. It is a deployment: answered at once, with a health
+        gate on each server; what fails leaves what ran before. The image comes from where it is
+        retained, whatever became of the build registry.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            title: Title, any text.
+            description: Description, any text.
+            rollback_id: Id of the rollback point.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.AcceptedDeployment](
+                "rollback.rollback",
+                models.AcceptedDeployment,
+                "POST",
+                {"title": title, "description": description, "rollbackId": rollback_id},
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def delete(self, rollback_id: str) -> models.RollbackPoint:
+        """Delete a rollback point, and its image if nothing else needs it.
+
+        While a server runs the image, it stays; it is deleted afterwards. The bytes stay where
+        another tag, build, point or deployment needs them, or an index or a signature names
+        them; the result of the job (`image.delete`) says why.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            rollback_id: Id of the rollback point.
+        """
+        return self._call(
+            Call[models.RollbackPoint](
+                "rollback.delete", models.RollbackPoint, "POST", {"rollbackId": rollback_id}
+            )
+        )
+
+
+class ServerProcedures(Group):
+    """Procedures of `server`."""
+
+    def create(
+        self,
+        name: str,
+        *,
+        description: str | Omit | None = OMIT,
+        ip_address: str | Omit | None = OMIT,
+        roles: list[Literal["deploy", "build"]] | Omit = OMIT,
+        server_type: Literal["deploy", "build"] | Omit | None = OMIT,
+    ) -> models.CreatedServer:
+        """Create a server, and the join token for its worker.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            name: Name.
+            description: Description, any text.
+            ip_address: Address of the server, given or seen.
+            roles: What the server does: `build`, `deploy` or both.
+            server_type: `build` for a server that only builds, in Dokploy's words.
+        """
+        return self._call(
+            Call[models.CreatedServer](
+                "server.create",
+                models.CreatedServer,
+                "POST",
+                {
+                    "name": name,
+                    "description": description,
+                    "ipAddress": ip_address,
+                    "roles": roles,
+                    "serverType": server_type,
+                },
+            )
+        )
+
+    def create_join_token(self, server_id: str) -> models.JoinToken:
+        """Create another join token for a server that has not joined yet.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            server_id: Id of the server.
+        """
+        return self._call(
+            Call[models.JoinToken](
+                "server.createJoinToken", models.JoinToken, "POST", {"serverId": server_id}
+            )
+        )
+
+    def all(self) -> list[models.Server]:
+        """List all servers of the organization, the oldest first.
+
+        Needs an API key of any role.
+        """
+        return self._call(Call[list[models.Server]]("server.all", list[models.Server], "GET", {}))
+
+    def build_servers(self) -> list[models.Server]:
+        """List the servers that build, the oldest first.
+
+        Needs an API key of any role.
+        """
+        return self._call(
+            Call[list[models.Server]]("server.buildServers", list[models.Server], "GET", {})
+        )
+
+    def one(self, server_id: str) -> models.Server:
+        """Return one server.
+
+        Needs an API key of any role.
+
+        Args:
+            server_id: Id of the server.
+        """
+        return self._call(
+            Call[models.Server]("server.one", models.Server, "GET", {"serverId": server_id})
+        )
+
+    def update(
+        self,
+        server_id: str,
+        *,
+        name: str | Omit = OMIT,
+        description: str | Omit | None = OMIT,
+        ip_address: str | Omit | None = OMIT,
+        roles: list[Literal["deploy", "build"]] | Omit = OMIT,
+        server_type: Literal["deploy", "build"] | Omit | None = OMIT,
+    ) -> models.ChangedServer:
+        """Change a server's name, description, address or roles.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            server_id: Id of the server.
+            name: Name.
+            description: Description, any text.
+            ip_address: Address of the server, given or seen.
+            roles: What the server does: `build`, `deploy` or both.
+            server_type: `build` for a server that only builds, in Dokploy's words.
+        """
+        return self._call(
+            Call[models.ChangedServer](
+                "server.update",
+                models.ChangedServer,
+                "POST",
+                {
+                    "serverId": server_id,
+                    "name": name,
+                    "description": description,
+                    "ipAddress": ip_address,
+                    "roles": roles,
+                    "serverType": server_type,
+                },
+            )
+        )
+
+    def remove(self, server_id: str) -> models.Server:
+        """Remove a server: its worker loses access, and the jobs that wait for it are cancelled.
+
+        A server that an application uses is not removed.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            server_id: Id of the server.
+        """
+        return self._call(
+            Call[models.Server]("server.remove", models.Server, "POST", {"serverId": server_id})
+        )
+
+    def pause(
+        self,
+        server_id: str,
+        *,
+        job_class: Literal["quick", "transfer", "build"] | Omit | None = OMIT,
+    ) -> models.Server:
+        """Send a server no new jobs, of one class or of all. Its running jobs continue.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            server_id: Id of the server.
+            job_class: Class of jobs; null means all.
+        """
+        return self._call(
+            Call[models.Server](
+                "server.pause",
+                models.Server,
+                "POST",
+                {"serverId": server_id, "jobClass": job_class},
+            )
+        )
+
+    def resume(
+        self,
+        server_id: str,
+        *,
+        job_class: Literal["quick", "transfer", "build"] | Omit | None = OMIT,
+    ) -> models.Server:
+        """Resume a paused server, for one class of jobs or for all.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            server_id: Id of the server.
+            job_class: Class of jobs; null means all.
+        """
+        return self._call(
+            Call[models.Server](
+                "server.resume",
+                models.Server,
+                "POST",
+                {"serverId": server_id, "jobClass": job_class},
+            )
+        )
+
+    def validate(self, server_id: str) -> models.ServerValidation:
+        """Return the state of a server: joined, online, worker, Engine, disk and clock.
+
+        Needs an API key of any role.
+
+        Args:
+            server_id: Id of the server.
+        """
+        return self._call(
+            Call[models.ServerValidation](
+                "server.validate", models.ServerValidation, "GET", {"serverId": server_id}
+            )
+        )
+
+    def check(
+        self, server_id: str, *, idempotency_key: str | None = None
+    ) -> models.ServerPathCheck:
+        """Read the version of a server's Engine with a job, and report which parts the job passed.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            server_id: Id of the server.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.ServerPathCheck](
+                "server.check",
+                models.ServerPathCheck,
+                "POST",
+                {"serverId": server_id},
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def enroll(
+        self,
+        *,
+        join_token: str,
+        public_key: str,
+        role_verifier: str,
+        broker_password_hash: str | Omit | None = OMIT,
+    ) -> models.EnrolledServer:
+        """Bind a server's key and passwords to its join token, once.
+
+        Needs no API key.
+
+        Args:
+            join_token: Token with which a worker joins, once within 15 minutes; shown only once.
+            public_key: Public key of the server.
+            role_verifier: SCRAM-SHA-256 verifier of the server's database password.
+            broker_password_hash: SHA-256 of the server's broker password, in hexadecimal.
+        """
+        return self._call(
+            Call[models.EnrolledServer](
+                "server.enroll",
+                models.EnrolledServer,
+                "POST",
+                {
+                    "joinToken": join_token,
+                    "publicKey": public_key,
+                    "roleVerifier": role_verifier,
+                    "brokerPasswordHash": broker_password_hash,
+                },
+            )
+        )
+
+    def is_removed(self, server_id: str) -> bool:
+        """Report whether a server was removed, to a worker that the database refuses.
+
+        Needs no API key.
+
+        Args:
+            server_id: Id of the server.
+        """
+        return self._call(Call[bool]("server.isRemoved", bool, "GET", {"serverId": server_id}))
+
+    def count(self) -> int:
+        """Return the number of servers of the organization.
+
+        Needs an API key of any role.
+        """
+        return self._call(Call[int]("server.count", int, "GET", {}))
+
+
+class SettingsProcedures(Group):
+    """Procedures of `settings`."""
+
+    def health(self) -> models.Health:
+        """Answer that this process serves requests.
+
+        Needs no API key.
+        """
+        return self._call(Call[models.Health]("settings.health", models.Health, "GET", {}))
+
+    def get_dokploy_version(self) -> str:
+        """Return the version of Dokploy whose clients are supported. It is not Wharfinger's.
+
+        Needs an API key of any role.
+        """
+        return self._call(Call[str]("settings.getDokployVersion", str, "GET", {}))
+
+    def is_cloud(self) -> bool:
+        """Return false: this is not Dokploy's hosted service.
+
+        Needs an API key of any role.
+        """
+        return self._call(Call[bool]("settings.isCloud", bool, "GET", {}))
+
+
+class UserProcedures(Group):
+    """Procedures of `user`."""
+
+    def get(self) -> models.Member:
+        """Return the caller.
+
+        Needs an API key of any role.
+        """
+        return self._call(Call[models.Member]("user.get", models.Member, "GET", {}))
+
+    def all(self) -> list[models.ListedMember]:
+        """List the people of the organization, the one who joined first at the head.
+
+        Needs an API key of any role.
+        """
+        return self._call(
+            Call[list[models.ListedMember]]("user.all", list[models.ListedMember], "GET", {})
+        )
+
+    def remove(self, user_id: str) -> bool:
+        """Remove a member: sessions and keys of the person end for this organization at once.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            user_id: Id of the API key.
+        """
+        return self._call(Call[bool]("user.remove", bool, "POST", {"userId": user_id}))
+
+    def create_api_key(
+        self,
+        *,
+        name: str,
+        metadata: models.KeyMetadataInput,
+        expires_in: float | Omit | None = OMIT,
+    ) -> models.CreatedUserKey:
+        """Create an API key with the role of the caller's, which is shown only once.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            name: Name.
+            metadata:
+            expires_in: Seconds until the key expires.
+        """
+        return self._call(
+            Call[models.CreatedUserKey](
+                "user.createApiKey",
+                models.CreatedUserKey,
+                "POST",
+                {"name": name, "metadata": metadata, "expiresIn": expires_in},
+            )
+        )
+
+    def delete_api_key(self, api_key_id: str) -> bool:
+        """Remove an API key. Requests with it are refused from now on.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            api_key_id: Id of the API key.
+        """
+        return self._call(Call[bool]("user.deleteApiKey", bool, "POST", {"apiKeyId": api_key_id}))
+
+
+class WebhookProcedures(Group):
+    """Procedures of `webhook`."""
+
+    def create(
+        self,
+        url: str,
+        *,
+        events: list[
+            Literal[
+                "job.ended",
+                "build.ended",
+                "deployment.ended",
+                "credential.due",
+                "credential.refused",
+                "credential.expired",
+                "credential.rotated",
+                "credential.rotation_refused",
+                "credential.rolled_back",
+                "certificate.due",
+                "certificate.expired",
+            ]
+        ]
+        | Omit = OMIT,
+    ) -> models.CreatedWebhook:
+        """Create a webhook, which receives a message when a job, build or deployment has ended.
+
+        Messages are signed as in Standard Webhooks, with the secret that is shown only once. A
+        message without a 2xx answer within ten seconds is sent again, with the same id, for
+        about a day.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            url: Address that the messages are sent to.
+            events: Kinds of events that are sent.
+        """
+        return self._call(
+            Call[models.CreatedWebhook](
+                "webhook.create", models.CreatedWebhook, "POST", {"url": url, "events": events}
+            )
+        )
+
+    def all(self) -> list[models.Webhook]:
+        """List all webhooks of the organization, the oldest first.
+
+        Needs an API key of any role.
+        """
+        return self._call(
+            Call[list[models.Webhook]]("webhook.all", list[models.Webhook], "GET", {})
+        )
+
+    def one(self, webhook_id: str) -> models.Webhook:
+        """Return one webhook.
+
+        Needs an API key of any role.
+
+        Args:
+            webhook_id: Id of the webhook.
+        """
+        return self._call(
+            Call[models.Webhook]("webhook.one", models.Webhook, "GET", {"webhookId": webhook_id})
+        )
+
+    def update(
+        self,
+        webhook_id: str,
+        *,
+        url: str | Omit = OMIT,
+        events: list[
+            Literal[
+                "job.ended",
+                "build.ended",
+                "deployment.ended",
+                "credential.due",
+                "credential.refused",
+                "credential.expired",
+                "credential.rotated",
+                "credential.rotation_refused",
+                "credential.rolled_back",
+                "certificate.due",
+                "certificate.expired",
+            ]
+        ]
+        | Omit = OMIT,
+        enabled: bool | Omit = OMIT,
+    ) -> models.ChangedWebhook:
+        """Change a webhook's URL or events, or enable or disable it.
+
+        A secret is valid for one host: for a URL with another host a new secret is made and
+        shown.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            webhook_id: Id of the webhook.
+            url: Address that the messages are sent to.
+            events: Kinds of events that are sent.
+            enabled: False if no messages are sent.
+        """
+        return self._call(
+            Call[models.ChangedWebhook](
+                "webhook.update",
+                models.ChangedWebhook,
+                "POST",
+                {"webhookId": webhook_id, "url": url, "events": events, "enabled": enabled},
+            )
+        )
+
+    def remove(self, webhook_id: str) -> models.Webhook:
+        """Remove a webhook and its messages; return the removed webhook.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            webhook_id: Id of the webhook.
+        """
+        return self._call(
+            Call[models.Webhook](
+                "webhook.remove", models.Webhook, "POST", {"webhookId": webhook_id}
+            )
+        )
+
+    def deliveries(
+        self, webhook_id: str, *, limit: int | Omit = OMIT
+    ) -> list[models.WebhookDelivery]:
+        """List a webhook's messages, the newest first.
+
+        Messages are stored as long as the events of jobs.
+
+        Needs an API key of any role.
+
+        Args:
+            webhook_id: Id of the webhook.
+            limit: Largest number of items in the answer.
+        """
+        return self._call(
+            Call[list[models.WebhookDelivery]](
+                "webhook.deliveries",
+                list[models.WebhookDelivery],
+                "GET",
+                {"webhookId": webhook_id, "limit": limit},
+            )
+        )
+
+    def redeliver(self, delivery_id: str) -> models.WebhookDelivery:
+        """Send a message again now, under its id, with as many attempts as a new one.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            delivery_id: Id of the delivery.
+        """
+        return self._call(
+            Call[models.WebhookDelivery](
+                "webhook.redeliver", models.WebhookDelivery, "POST", {"deliveryId": delivery_id}
+            )
+        )
+
+
+class Procedures:
+    """All procedures, by their nouns."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.api_key = ApiKeyProcedures(caller)
+        self.application = ApplicationProcedures(caller)
+        self.audit_log = AuditLogProcedures(caller)
+        self.build = BuildProcedures(caller)
+        self.compose = ComposeProcedures(caller)
+        self.deploy_hook = DeployHookProcedures(caller)
+        self.deployment = DeploymentProcedures(caller)
+        self.environment = EnvironmentProcedures(caller)
+        self.image = ImageProcedures(caller)
+        self.job = JobProcedures(caller)
+        self.organization = OrganizationProcedures(caller)
+        self.project = ProjectProcedures(caller)
+        self.registry = RegistryProcedures(caller)
+        self.restore = RestoreProcedures(caller)
+        self.rollback = RollbackProcedures(caller)
+        self.server = ServerProcedures(caller)
+        self.settings = SettingsProcedures(caller)
+        self.user = UserProcedures(caller)
+        self.webhook = WebhookProcedures(caller)
