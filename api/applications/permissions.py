@@ -32,7 +32,7 @@ def require_builder(caller: Caller, application: Application, *, uploads: bool =
             f"this API key may not build or deploy the application {application.name}",
             remedy="Let an administrator add it to allowedKeys by application.update.",
         )
-    is_trusted = caller.role == "admin" or caller.application_id == application.application_id
+    is_trusted = caller.is_admin or caller.application_id == application.application_id
     is_named = caller.actor_id in application.allowed_keys
     if uploads and not (is_trusted or is_named) and _holds_something(application):
         raise ForbiddenError(
@@ -48,7 +48,7 @@ async def require_repository(context: Context, target: Reference) -> None:
     Raises:
         ForbiddenError: an application that does not allow the key is deployed from there.
     """
-    if context.caller.role == "admin":
+    if context.caller.is_admin:
         return
     async with context.transaction() as session:
         limited = await load_limited_applications(session, context)

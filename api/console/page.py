@@ -13,6 +13,7 @@ from api.accounts.sessions import SignedIn
 from api.console.rendering import render
 from api.http.calls import Call, Failure, find_procedure
 from api.http.perform import perform
+from api.http.status import status_of
 from api.procedure.context import Caller, Resources
 from api.procedure.procedure import Procedure
 from shared.errors import WharfError
@@ -90,7 +91,19 @@ class Page:
         Raises:
             WharfError: as the API answers it; so is a lack of rights.
         """
-        call = Call(name, find_procedure(self.procedures, name), lambda: fields)
+        return await self._perform(name, fields, respond_async=False)
+
+    async def start(self, name: str, /, **fields: Any) -> Any:
+        """Call a procedure without waiting for its jobs, as with ``Prefer: respond-async``.
+
+        Raises:
+            WharfError: as the API answers it; so is a lack of rights.
+        """
+        return await self._perform(name, fields, respond_async=True)
+
+    async def _perform(self, name: str, fields: Mapping[str, Any], *, respond_async: bool) -> Any:
+        procedure = find_procedure(self.procedures, name)
+        call = Call(name, procedure, lambda: fields, respond_async=respond_async)
         [answer] = await perform(self.resources, self.request, [call], self.caller)
         if isinstance(answer, Failure):
             raise answer.error
@@ -105,11 +118,17 @@ class Page:
         self,
         template: str,
         *,
-        status: int = 200,
+        status: int | None = None,
         error: WharfError | None = None,
+        fault: WharfError | None = None,
         **values: Any,
     ) -> Response:
-        """Render a page; ``error`` is shown above its content."""
+        """Render a page; ``error`` is shown above its content, ``fault`` where the template says.
+
+        Without a ``status`` it is that of the error.
+        """
+        cause = error or fault
+        shown_status = status or (status_of(cause).http if cause else 200)
         notice = unquote(self.request.cookies.get(NOTICE_COOKIE, ""))[:MAX_NOTICE]
         text = render(
             template,
@@ -120,10 +139,11 @@ class Page:
                 "visitor": self.visitor,
                 "notice": notice,
                 "error": error,
+                "fault": fault,
                 **values,
             },
         )
-        response = Response(text, status, media_type="text/html", headers=HEADERS)
+        response = Response(text, shown_status, media_type="text/html", headers=HEADERS)
         if notice:
             response.delete_cookie(NOTICE_COOKIE, path=ROOT)
         return response

@@ -56,6 +56,7 @@ def environment() -> Environment:
         digest=show_digest,
         words=show_words,
     )
+    env.tests["past"] = is_past
     return env
 
 
@@ -74,6 +75,11 @@ def show_moment(text: str | None, now: datetime | None = None) -> str | Markup:
     shown = "now" if abs(seconds) < 1 else f"{span} ago" if seconds > 0 else f"in {span}"
     exact = moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return Markup('<time datetime="{}" title="{}">{}</time>').format(text, exact, shown)
+
+
+def is_past(text: str | None) -> bool:
+    """Return whether a time has come; no time never comes."""
+    return text is not None and datetime.fromisoformat(text) <= datetime.now(UTC)
 
 
 def show_span(seconds: float | None) -> str:

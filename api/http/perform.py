@@ -177,7 +177,7 @@ async def _run(shared: _SharedCall, call: Call, key: Repeatable | WharfError | N
         require_procedure(caller, procedure.name)
     raw = call.read()
     request = procedure.parse(raw)
-    respond_async = shared.respond_async
+    respond_async = shared.respond_async or call.respond_async
     context = Context(
         shared.resources, caller, respond_async, address=shared.address, warnings=request.warnings
     )

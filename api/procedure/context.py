@@ -86,13 +86,18 @@ class Caller:
     user_id: str | None = None
     session_id: str | None = None
 
+    @property
+    def is_admin(self) -> bool:
+        """Return whether the caller may do what administrators do; an owner may."""
+        return self.role in {"owner", "admin"}
+
     def may_build(self, application: Application) -> bool:
         """Return whether the key may build, deploy and cancel the application.
 
         Every member's key may if the application has no `allowedKeys`.
         """
         return (
-            self.role in {"owner", "admin"}
+            self.is_admin
             or self.application_id == application.application_id
             or not application.allowed_keys
             or self.actor_id in application.allowed_keys

@@ -119,7 +119,7 @@ async def find_trial_tls(context: Context, request: TlsFields, url: str, host: s
 def _is_plain(context: Context, request: TlsFields, url: str) -> bool:
     if "plain_http" in request.model_fields_set:
         return request.plain_http
-    return context.caller.role == "admin" and names_plain_http(url)
+    return context.caller.is_admin and names_plain_http(url)
 
 
 def show_tls(registry: Registry) -> dict[str, Any]:

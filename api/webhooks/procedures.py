@@ -41,7 +41,7 @@ class WebhookOutput(Output):
     @classmethod
     def of(cls, context: Context, webhook: Webhook, **more: str | None) -> Self:
         enabled = webhook.disabled_at is None
-        url = webhook.url if context.caller.role == "admin" else hide_path(webhook.url)
+        url = webhook.url if context.caller.is_admin else hide_path(webhook.url)
         shown = {**webhook.model_dump(), "url": url, "enabled": enabled, **more}
         return cls.model_validate(shown)
 

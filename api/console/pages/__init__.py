@@ -1,11 +1,23 @@
 """The pages: an explicit list, in the order of the navigation."""
 
-from api.console.pages import account, overview, people, registries, sign_in
+from api.console.pages import (
+    account,
+    matrix,
+    overview,
+    people,
+    registries,
+    registry_form,
+    rotation,
+    sign_in,
+)
 
 ROUTES = (
     *sign_in.ROUTES,
     *overview.ROUTES,
+    *registry_form.ROUTES,
     *registries.ROUTES,
+    *rotation.ROUTES,
+    *matrix.ROUTES,
     *people.ROUTES,
     *account.ROUTES,
 )

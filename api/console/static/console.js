@@ -76,6 +76,15 @@ function follow(element) {
 }
 for (const element of document.querySelectorAll("[data-stream]")) follow(element);
 
+// A form whose button replaces only its outcome shows also a refusal there.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { status, responseText } = event.detail.xhr;
+  if (event.target.id === "outcome" && status >= 400 && responseText.includes('id="outcome"')) {
+    event.detail.shouldSwap = true;
+    event.detail.isError = false;
+  }
+});
+
 // Copy what stands in data-copy.
 document.addEventListener("click", async (event) => {
   const element = event.target.closest?.("[data-copy]");
