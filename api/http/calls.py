@@ -30,8 +30,8 @@ class Call:
     """One procedure to run. ``read`` returns its raw input and is called for known callers only.
 
     ``procedure`` may be the error that there is none to run; ``guarded``: that too is
-    reported to known callers only. ``total`` is how long it may take. With ``respond_async`` it does
-    not wait for its job, as with ``Prefer: respond-async``.
+    reported to known callers only. ``total`` is how long it may take. With ``respond_async`` it
+    does not wait for its job, as with ``Prefer: respond-async``.
     """
 
     path: str

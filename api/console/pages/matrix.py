@@ -90,12 +90,15 @@ async def _render(page: Page, fault: WharfError | None = None) -> Response:
 
 async def _find_running(page: Page) -> dict[tuple[str, str], str]:
     """Return the states of the tests that have not ended, by registry and server."""
-    pages = [await page.call("job.all", state=state, limit=JOBS) for state in ACTIVE]
+    pages = [
+        await page.call("job.all", state=state, kind=Kind.REGISTRY_TEST, limit=JOBS)
+        for state in ACTIVE
+    ]
     return {
         (job["registryId"], job["serverId"]): job["state"]
         for each in pages
         for job in each["jobs"]
-        if job["kind"] == Kind.REGISTRY_TEST and job["registryId"]
+        if job["registryId"]
     }
 
 

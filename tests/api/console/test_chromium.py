@@ -1,18 +1,20 @@
 """The pages in a real Chromium: without errors, with keys, also without a script."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from tests.api.asking import create_registry
+from tests.api.asking import GHCR, create_registry
 from tests.api.console.browsing import invite
 from tests.api.console.chromium import Tab, open_chromium, open_tab
 from tests.api.events.reading import serving
+from tests.api.fleet import TestServer, bad_error, good_report
 from tests.databases import Database
 
-PAGES = ("", "/registries", "/no-such-page")
+PAGES = ("", "/registries", "/registries/new", "/matrix", "/no-such-page")
 
 
 @pytest.fixture
@@ -59,3 +61,37 @@ async def test_a_list_shows_what_is_new_without_loading_the_page(
 
     await tab.page.get_by_role("link", name="1 registries").wait_for(timeout=15_000)
     assert tab.errors == []
+
+
+async def test_a_login_is_tested_and_corrected_in_the_form_that_keeps_it(
+    tab: Tab, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    page = tab.page
+    await tab.open("/registries/new")
+    await page.get_by_label("Name", exact=True).fill("GitHub")
+    await page.get_by_label("Address").fill(GHCR["registryUrl"])
+    await page.get_by_label("Username", exact=True).fill(GHCR["username"])
+    await page.get_by_label("Password or token", exact=True).fill("wrong")
+    await page.get_by_role("button", name="Test only").click()
+    await server.fail_next(bad_error())
+    await page.get_by_text("ghcr.io refuses the username and password").wait_for()
+
+    password = page.get_by_label("Password or token", exact=True)
+    assert await password.input_value() == "wrong"
+    await password.fill("right")
+    await asyncio.gather(
+        page.get_by_role("button", name="Test and add").click(),
+        server.succeed_next(good_report()),
+    )
+
+    await page.get_by_role("heading", name="GitHub").wait_for()
+    assert tab.errors == []
+
+
+async def test_a_refused_test_is_explained_beside_its_button(tab: Tab) -> None:
+    await tab.open("/registries/new")
+    await tab.page.get_by_label("Name", exact=True).fill("GitHub")
+    await tab.page.get_by_role("button", name="Test only").click()
+
+    await tab.page.get_by_text("Input validation failed").wait_for()
+    assert await tab.page.get_by_label("Name", exact=True).input_value() == "GitHub"
