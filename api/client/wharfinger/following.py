@@ -180,15 +180,17 @@ async def _wait(
     followed: set[str] = set()
     while True:
         shown = await caller.perform(one)
-        if shown.finished_at is not None:
-            return shown
         job_id = next((each for each in jobs_of(shown) if each not in followed), None)
-        if job_id is None:
-            deadline.check()
-            await caller.connection.sleep(min(POLL, deadline.remaining))
-        else:
+        has_ended = shown.finished_at is not None
+        if job_id is not None and not (has_ended and on_event is None):
+            # Also after the end: a stream shows what its reader missed.
             followed.add(job_id)
             await _follow(caller, job_id, deadline, on_event)
+        elif has_ended:
+            return shown
+        else:
+            deadline.check()
+            await caller.connection.sleep(min(POLL, deadline.remaining))
 
 
 async def _follow(
@@ -212,6 +214,8 @@ async def _events(
                 if received is None:
                     return
                 async for each in received:
+                    if not each.data:
+                        continue
                     event = _parse(job_id, each)
                     failures, last = 0, event.seq or last
                     yield event
@@ -232,8 +236,15 @@ async def _events(
 
 
 def _parse(job_id: str, received: httpx2.ServerSentEvent) -> Event:
-    data = json.loads(received.data)
-    return Event.model_validate({**data, "jobId": job_id, "kind": received.event})
+    try:
+        data = json.loads(received.data)
+        return Event.model_validate({**data, "jobId": job_id, "kind": received.event})
+    except (TypeError, ValueError):
+        raise ApiError(
+            f"an event of job {job_id} is not what this version of the client expects",
+            code="answer_unreadable",
+            remedy="Use the client of the API's version.",
+        ) from None
 
 
 def _job(job_id: str) -> Call[JobDetail]:

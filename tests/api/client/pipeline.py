@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import Any
 
 from tests.api.asking import ADMIN_KEY
 from wharfinger import AsyncWharfinger, Options, Retries, Wharfinger
+
+PAUSE_SECONDS = 0.02
 
 
 @dataclass
@@ -31,17 +34,21 @@ class Pipeline:
 async def open_pipeline(
     kind: str, url: str, key: str = ADMIN_KEY, options: Options | None = None
 ) -> AsyncIterator[Pipeline]:
-    """Open a client that waits for nothing."""
+    """Open a client whose pauses are short."""
     options = options or Options(retries=Retries(attempts=4, random=lambda: 0.0))
     pauses: list[float] = []
+
+    def block(seconds: float) -> None:
+        pauses.append(seconds)
+        time.sleep(PAUSE_SECONDS)
+
+    async def wait(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(PAUSE_SECONDS)
+
     if kind == "sync":
-        with Wharfinger(url, key, options=options, sleep=pauses.append) as client:
+        with Wharfinger(url, key, options=options, sleep=block) as client:
             yield Pipeline(kind, client, pauses)
         return
-
-    async def note(seconds: float) -> None:
-        pauses.append(seconds)
-        await asyncio.sleep(0)
-
-    async with AsyncWharfinger(url, key, options=options, sleep=note) as waiting:
+    async with AsyncWharfinger(url, key, options=options, sleep=wait) as waiting:
         yield Pipeline(kind, waiting, pauses)
