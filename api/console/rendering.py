@@ -55,6 +55,7 @@ def environment() -> Environment:
         span=show_span,
         digest=show_digest,
         words=show_words,
+        between=show_between,
     )
     env.tests["past"] = is_past
     return env
@@ -90,6 +91,14 @@ def show_span(seconds: float | None) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds * 1000:.0f} ms"
+
+
+def show_between(begin: str | None, end: str | None, now: datetime | None = None) -> str:
+    """Return how long something took, or has taken so far."""
+    if not begin:
+        return ""
+    last = datetime.fromisoformat(end) if end else now or datetime.now(UTC)
+    return show_span((last - datetime.fromisoformat(begin)).total_seconds())
 
 
 def show_size(count: float | None) -> str:

@@ -2,6 +2,8 @@
 
 from api.console.pages import (
     account,
+    images,
+    jobs,
     matrix,
     overview,
     people,
@@ -18,6 +20,8 @@ ROUTES = (
     *registries.ROUTES,
     *rotation.ROUTES,
     *matrix.ROUTES,
+    *jobs.ROUTES,
+    *images.ROUTES,
     *people.ROUTES,
     *account.ROUTES,
 )

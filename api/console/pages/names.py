@@ -1,6 +1,38 @@
 """Names of objects that a page shows by their ids."""
 
+import asyncio
+from dataclasses import dataclass
+
 from api.console.page import Page
+
+Options = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names by id; an id whose object was removed is its own name."""
+
+    servers: dict[str, str]
+    registries: dict[str, str]
+    applications: dict[str, str]
+
+    def options(self, kind: str, first: str = "") -> Options:
+        """Return values and texts for a select, in order of the names; ``first`` is for none."""
+        names: dict[str, str] = getattr(self, kind)
+        chosen = sorted(names.items(), key=lambda item: item[1].lower())
+        return [("", first), *chosen] if first else chosen
+
+
+async def read_names(page: Page) -> Names:
+    """Read the names of everything that a job or an application refers to."""
+    servers, registries, applications = await asyncio.gather(
+        page.call("server.all"), page.call("registry.all"), page.call("application.all")
+    )
+    return Names(
+        servers={each["serverId"]: each["name"] for each in servers},
+        registries={each["registryId"]: each["registryName"] for each in registries},
+        applications={each["applicationId"]: each["name"] for each in applications},
+    )
 
 
 async def name_servers(page: Page) -> dict[str, str]:

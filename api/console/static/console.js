@@ -38,6 +38,32 @@ document.addEventListener("visibilitychange", () => {
   for (const region of liveRegions()) refresh(region);
 });
 
+// Text of workers is shown as the pages show it: without ANSI sequences and signs that turn the direction of writing.
+const ANSI = /\x1b(?:\[[0-?]*[ -\/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])?/g;
+const HIDDEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+function clean(text) {
+  return text.replace(ANSI, "").replace(HIDDEN, "\ufffd");
+}
+
+function showBytes(count) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let unit = 0;
+  while (count >= 1024 && unit < units.length - 1) { count /= 1024; unit += 1; }
+  return `${count.toFixed(unit ? 1 : 0)} ${units[unit]}`;
+}
+
+// How fast a transfer is now, how long it takes, and whether a layer stands still.
+function showSpeed(event) {
+  const place = document.querySelector("[data-speed]");
+  const progress = JSON.parse(event.data).progress;
+  if (!place || !progress) return;
+  const parts = [];
+  if (progress.rate) parts.push(`${showBytes(progress.rate)}/s`);
+  if (progress.secondsLeft) parts.push(`${progress.secondsLeft} s left`);
+  if (progress.stalled) parts.push(`stalled: layer ${clean(progress.stalled.layer)} has not moved for ${progress.stalled.seconds} s`);
+  place.textContent = parts.join(", ");
+}
+
 // An element with data-stream follows a job: its lines go to the log, every other event refreshes the live regions.
 function follow(element) {
   let source = null;
@@ -54,9 +80,9 @@ function follow(element) {
   const append = (event) => {
     seen(event);
     const text = JSON.parse(event.data)?.data?.text;
-    if (!log || text === undefined) return;
+    if (!log || typeof text !== "string") return;
     const isAtEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
-    log.append(text.endsWith("\n") ? text : `${text}\n`);
+    log.append(clean(text.endsWith("\n") ? text : `${text}\n`));
     if (isAtEnd) log.scrollTop = log.scrollHeight;
   };
   const stop = () => { source?.close(); source = null; };
@@ -64,7 +90,7 @@ function follow(element) {
     if (source || document.hidden) return;
     source = new EventSource(`${element.dataset.stream}?lastEventId=${encodeURIComponent(last || 0)}`);
     source.addEventListener("log", append);
-    source.addEventListener("snapshot", soon);
+    source.addEventListener("snapshot", (event) => { showSpeed(event); soon(); });
     source.addEventListener("state", (event) => {
       seen(event);
       soon();

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import httpx2
 import pytest
 from starlette.applications import Starlette
 
@@ -32,4 +33,18 @@ async def viewer(app: Starlette, owner: Browser, database: Database) -> AsyncIte
     async with open_browser(app) as browser:
         joined = await join(browser, invite(database, "viewer"), "viewer@example.com", "Vera")
         assert joined.status_code == 303
+        yield browser
+
+
+@pytest.fixture
+async def outsider(
+    app: Starlette, stranger: httpx2.AsyncClient, database: Database
+) -> AsyncIterator[Browser]:
+    """The browser of the owner of another organization."""
+    token = invite(database, "owner", "outsider@example.com")
+    database.execute(
+        "UPDATE invitation SET organization_id = 'org-2' WHERE email = 'outsider@example.com'"
+    )
+    async with open_browser(app) as browser:
+        assert (await join(browser, token, "outsider@example.com", "Otto")).status_code == 303
         yield browser

@@ -14,7 +14,10 @@ from tests.api.events.reading import serving
 from tests.api.fleet import TestServer, bad_error, good_report
 from tests.databases import Database
 
-PAGES = ("", "/registries", "/registries/new", "/matrix", "/no-such-page")
+PAGES = (
+    *("", "/registries", "/registries/new", "/matrix", "/no-such-page"),
+    *("/jobs", "/jobs?state=failed", "/jobs/cancel", "/images/pull", "/images/tag"),
+)
 
 
 @pytest.fixture
