@@ -445,6 +445,7 @@ PROBES: dict[str, Probe] = {
         {"memberId": NOTHING, "role": "admin"},
         ("user",),
     ),
+    "job.statistics": Probe({}, {"hours": 1}),
     "auditLog.all": Probe(
         {},
         {

@@ -76,6 +76,7 @@ PARAMETERS = {
     "environmentId": "Id of the environment.",
     "id": "Id of the application or the server.",
     "deploymentId": "Id of the deployment.",
+    "hours": "Hours to look back.",
     "history": "Number of earlier tests of each pair.",
     "jobId": "Id of the job.",
     "kind": "Kind of the jobs to list.",

@@ -58,6 +58,7 @@ from api.http.openapi.objects import (
     ROTATION,
     SERVER,
     SERVER_ID,
+    STATISTICS,
     STOPPED_APPLICATION,
     USER_ID,
     VALIDATION,
@@ -321,6 +322,7 @@ EXAMPLES: Mapping[str, Example] = {
         {"memberId": MEMBER_ID, "role": "admin"},
         True,  # noqa: FBT003 - the answer
     ),
+    "job.statistics": Example({"hours": 24}, STATISTICS),
     "auditLog.all": Example(
         {"action": "registry", "limit": 50}, {"entries": [AUDIT_ENTRY], "nextCursor": None}
     ),

@@ -467,6 +467,16 @@ API_KEY: Example = {
     "organizationId": ORGANIZATION_ID,
 }
 ORGANIZATION: Example = {"organizationId": ORGANIZATION_ID, "rotateAfterDays": 60}
+STATISTICS: Example = {
+    "hours": [
+        {"hour": CREATED_AT, "succeeded": 41, "failed": 1, "cancelled": 0, "expired": 0},
+    ],
+    "codes": [{"code": "image_not_found", "jobs": 1}],
+    "slowest": [
+        {"jobId": JOB_ID, "kind": "image.push", "seconds": 12.5, "movedBytes": 52428800},
+    ],
+    "now": {"queued": 3, "running": 2},
+}
 LISTED_MEMBER: Example = {
     "id": MEMBER_ID,
     "organizationId": ORGANIZATION_ID,

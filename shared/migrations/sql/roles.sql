@@ -37,7 +37,8 @@ GRANT UPDATE (last_used_at, organization_id), DELETE ON public.user_session TO w
 GRANT UPDATE (role), DELETE ON public.member TO wharf_api;
 GRANT INSERT, DELETE ON public.invitation TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.session_begin, public.invitation_accept, public.user_change_password,
-  public.user_set_second_factor, public.organization_create, public.lesser_role, public.session_is_valid TO wharf_api;
+  public.user_set_second_factor, public.organization_create, public.lesser_role, public.session_is_valid,
+  public.job_id_at TO wharf_api;
 -- Of secrets it adds those that are given with a job. Only control adds logins.
 ALTER TABLE public.job_secret ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS password_by_api ON public.job_secret;
