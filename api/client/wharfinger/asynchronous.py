@@ -1606,6 +1606,20 @@ class AsyncJobProcedures(AsyncGroup):
             )
         )
 
+    async def statistics(self, *, hours: int | Omit = OMIT) -> models.JobStatistics:
+        """Count the newest jobs by hour and state, their error codes, and the slowest transfers.
+
+        Needs an API key of any role.
+
+        Args:
+            hours: Hours to look back.
+        """
+        return await self._call(
+            Call[models.JobStatistics](
+                "job.statistics", models.JobStatistics, "GET", {"hours": hours}
+            )
+        )
+
     async def wait(
         self,
         job_id: str,

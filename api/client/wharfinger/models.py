@@ -201,6 +201,11 @@ class ChangedWebhook(Model):
     secret: str | None = Field(repr=False)
 
 
+class CodeOfJobs(Model):
+    code: str
+    jobs: int
+
+
 JobState = Annotated[
     Literal["queued", "dispatched", "running", "succeeded", "failed", "cancelled", "expired"], OPEN
 ]
@@ -474,6 +479,16 @@ class Health(Model):
     status: Literal["ok"] = "ok"
 
 
+class HourOfJobs(Model):
+    """The jobs that ended in an hour, by state."""
+
+    hour: datetime
+    succeeded: int
+    failed: int
+    cancelled: int
+    expired: int
+
+
 class Image(Model):
     """The image with its new name; `verifiedBy` names the process that verified the digest."""
 
@@ -556,6 +571,18 @@ JobKind = Annotated[
     OPEN,
 ]
 """The kinds of jobs, which are also the names of the Celery tasks."""
+
+
+class JobsNow(Model):
+    queued: int
+    running: int
+
+
+class SlowTransfer(Model):
+    job_id: str
+    kind: str
+    seconds: float
+    moved_bytes: int
 
 
 class JoinToken(Model):
@@ -1309,6 +1336,15 @@ class ListedJob(Model):
     finished_at: datetime | None
     cancel_requested_at: datetime | None
     waiting: WaitingReason | None
+
+
+class JobStatistics(Model):
+    """Counts of the newest 20,000 jobs of the span; `now` counts all that have not ended."""
+
+    hours: list[HourOfJobs]
+    codes: list[CodeOfJobs]
+    slowest: list[SlowTransfer]
+    now: JobsNow
 
 
 class ListedMember(Model):

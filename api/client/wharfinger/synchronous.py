@@ -1602,6 +1602,20 @@ class JobProcedures(Group):
             )
         )
 
+    def statistics(self, *, hours: int | Omit = OMIT) -> models.JobStatistics:
+        """Count the newest jobs by hour and state, their error codes, and the slowest transfers.
+
+        Needs an API key of any role.
+
+        Args:
+            hours: Hours to look back.
+        """
+        return self._call(
+            Call[models.JobStatistics](
+                "job.statistics", models.JobStatistics, "GET", {"hours": hours}
+            )
+        )
+
     def wait(
         self,
         job_id: str,
