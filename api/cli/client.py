@@ -1,27 +1,22 @@
 """Call the API: one procedure, one answer, or sentences with the cause of a failure."""
 
 import ssl
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx2
-from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.cli.output.text import write_note
+from api.cli.settings import ClientSettings
 from shared.errors import SetupError
-from shared.settings import Settings
 from shared.tls import tls_context
 
 PATIENCE = timedelta(seconds=40)
 """Longer than the API's own wait for a job."""
-
-
-class ClientSettings(Settings):
-    """The API's URL, and the key for its requests."""
-
-    url: str = "http://127.0.0.1:4747"
-    api_key: SecretStr | None = None
 
 
 class _Warning(BaseModel):
@@ -73,13 +68,45 @@ def call(
     Raises:
         SetupError: the API does not answer, or it refused, with its message and remedy.
     """
-    all_headers = {**headers_of(settings), **(headers or {})}
+    return _send(
+        settings,
+        f"api/trpc/{procedure}",
+        {"json": dict(body or {})},
+        headers or {},
+        PATIENCE.total_seconds(),
+    )
+
+
+def upload(
+    settings: ClientSettings, procedure: str, parameters: Mapping[str, str], path: Path
+) -> Any:
+    """Send a file, or standard input for ``-``, to a procedure and return its answer.
+
+    Raises:
+        SetupError: the file cannot be read, or as `call`.
+    """
+    content_type = {"content-type": "application/octet-stream"}
+    try:
+        with sys.stdin.buffer if path == Path("-") else path.open("rb") as file:
+            request = {"content": file, "params": dict(parameters)}
+            return _send(settings, f"api/{procedure}", request, content_type, None)
+    except OSError as error:
+        raise SetupError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _send(
+    settings: ClientSettings,
+    path: str,
+    request: Mapping[str, Any],
+    headers: Mapping[str, str],
+    timeout_seconds: float | None,
+) -> Any:
     try:
         answer = httpx2.post(
-            f"{base_url(settings)}/api/trpc/{procedure}",
-            json=dict(body or {}),
-            headers=all_headers,
-            timeout=PATIENCE.total_seconds(),
+            f"{base_url(settings)}/{path}",
+            **request,
+            headers={**headers_of(settings), **headers},
+            timeout=timeout_seconds,
             verify=tls_context(),
         )
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
@@ -148,7 +175,7 @@ def headers_of(settings: ClientSettings) -> dict[str, str]:
         SetupError: there is no key.
     """
     if settings.api_key is None:
-        raise SetupError("there is no API key", remedy="Set WHARF_API_KEY.")
+        raise SetupError("there is no API key", remedy="Set WHARF_API_KEY, or run wharf login.")
     return {"x-api-key": settings.api_key.get_secret_value()}
 
 

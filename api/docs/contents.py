@@ -37,6 +37,7 @@ CONTENTS = (
             "how-to/webhooks",
             "how-to/deploy-hooks",
             "how-to/follow-jobs",
+            "how-to/command-line",
             "how-to/docker-compose",
             "how-to/many-servers",
             "how-to/restore",

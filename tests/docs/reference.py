@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from api.builds.context_upload import UPLOAD
+from api.cli.command import Shown
 from api.cli.main import app
 from api.docs import contents
 from api.http.openapi.codes import list_codes
@@ -219,13 +220,30 @@ def _leaves(path: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 def _command(path: str, command: Any) -> list[str]:
     arguments = [one for one in command.params if one.param_type_name == "argument"]
-    options = [one for one in command.params if one.param_type_name == "option"]
+    options = [
+        one
+        for one in command.params
+        if one.param_type_name == "option" and one.name not in {"as_json", "quiet"}
+    ]
     usage = " ".join([path, *(_argument(one) for one in arguments)])
     lines = ["", f"## {path}", "", f"`{usage}`", "", " ".join((command.help or "").split())]
+    lines += ["", f"Example: `{command.epilog.removeprefix('Example: ')}`"]
+    if shown := getattr(command.callback, "shown", None):
+        lines += ["", f"JSON: {_json(shown)}"]
     rows = [f"| `{_argument(one)}` | {one.help or ''} | |" for one in arguments]
     if rows := rows + [_option(one) for one in options]:
         lines += ["", "| option | meaning | default |", "|---|---|---|", *rows]
     return lines
+
+
+def _json(shown: Shown) -> str:
+    if "." not in shown.procedure:
+        return "a list of checks."
+    text = f"the answer of `{shown.procedure}`"
+    if shown.instead:
+        answers = "a list of answers of" if shown.many else "that of"
+        text += f"; with `{shown.option}` {answers} `{shown.instead}`"
+    return f"{text}."
 
 
 def _argument(one: Any) -> str:

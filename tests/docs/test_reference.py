@@ -20,7 +20,7 @@ async def test_the_generated_pages_are_up_to_date() -> None:
 
 
 def test_every_setting_is_explained_and_nothing_else_is() -> None:
-    of_commands = {"WHARF_API_KEY", "DOCKER_HOST"}
+    of_commands = {"WHARF_API_KEY", "WHARF_PROFILE", "DOCKER_HOST"}
 
     assert set(SETTINGS) == setting_names() | of_commands
 

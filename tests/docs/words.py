@@ -137,6 +137,13 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
         ("`wharf doctor`", "`wharf server`", "all commands that ask the API"),
         "The API key of commands.",
     ),
+    "WHARF_PROFILE": (
+        ("all commands that ask the API",),
+        (
+            "The name of a profile that `wharf login` stored. `WHARF_URL` and `WHARF_API_KEY` win "
+            "over it."
+        ),
+    ),
     "WHARF_SERVER_ID": ((), "`wharf worker` sets it itself."),
     "WHARF_STATE_DIR": (
         (),
@@ -213,8 +220,34 @@ Each procedure can be called by [three protocols](protocols.md). A query is a GE
 POST. *Role* is the least that a key needs. [The API reference](/docs/api) also has the answers."""
 
 COMMANDS_INTRODUCTION = """\
-`wharf` starts the processes and asks the API. Commands that ask the API read `WHARF_URL` and
-`WHARF_API_KEY`."""
+`wharf` starts the processes and asks the API. [The command line](../how-to/command-line.md) says
+how to sign in, complete names in a shell and use commands in scripts.
+
+Where a command asks for a registry, a server, an application or another thing, give its name, its
+id, or the beginning of one if no other thing begins so.
+
+These options are not repeated below:
+
+| option | meaning |
+|---|---|
+| `--profile NAME` | before the command: use this stored profile |
+| `--json` | write the API's answer as JSON; its schema is that of the procedure, see below |
+| `--quiet`, `-q` | write ids only, one a line |
+| `--help` | explain a command |
+
+With `--json` nothing is added to the answer of the API, and nothing is left out. Each command names
+its procedure; the schema of the answer is in `/openapi.json`.
+
+A command ends with one of these codes:
+
+| code | meaning |
+|---|---|
+| 0 | done; with `--wait`: it succeeded |
+| 1 | refused or failed; standard error says why |
+| 2 | an argument or option is wrong |
+| 3 | with `--wait`: it was cancelled |
+| 4 | with `--wait`: a newer build or deployment superseded it |
+| 5 | with `--wait`: its deadline passed |"""
 
 METRICS_INTRODUCTION = """\
 `/metrics` is in the format of Prometheus. Counters have the suffix `_total`. "Recent" is the last

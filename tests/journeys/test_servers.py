@@ -6,8 +6,8 @@ from pathlib import Path
 import redis
 from pydantic import SecretStr
 
-from api.cli.client import ClientSettings
-from api.cli.commands.doctor import examine
+from api.cli.commands.operation.checks import examine
+from api.cli.settings import ClientSettings
 from tests.journeys.conftest import Port
 from tests.worker.local.conditions import wait_until
 from worker.broker_users import ADMIN, server_user

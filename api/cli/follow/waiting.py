@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from api.cli.client import ClientSettings, call
+from api.cli.client import call
+from api.cli.settings import ClientSettings
 
 FIRST_SECONDS = 2.0
 AGAIN_SECONDS = 30.0

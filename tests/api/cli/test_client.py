@@ -10,18 +10,12 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from api.cli.client import ClientSettings, base_url, call
-from api.cli.commands.build import find_application
+from api.cli.client import base_url, call
+from api.cli.settings import ClientSettings
 from shared.errors import SetupError, in_sentences
 from tests.fakes.certificates import Authority
 from tests.fakes.web import Answer, Fake, open_fake, says
 from tests.serving import open_loop, serving
-
-APPLICATIONS = [
-    {"applicationId": "a1", "appName": "my-app-775duv", "name": "My App"},
-    {"applicationId": "a2", "appName": "web", "name": "Web"},
-    {"applicationId": "a3", "appName": "web-admin", "name": "Web"},
-]
 
 
 def settings(url: str) -> ClientSettings:
@@ -98,24 +92,3 @@ def test_each_issue_of_a_refused_input_is_shown() -> None:
         assert refused(f"http://{fake.host}") == (
             "Input validation failed: mounts.0.source: Required."
         )
-
-
-@pytest.mark.parametrize("name", ["a1", "my-app-775duv", "My App", "my-app"])
-def test_an_application_is_found_by_id_name_or_unique_beginning(name: str) -> None:
-    assert find_application(APPLICATIONS, name)["applicationId"] == "a1"
-
-
-@pytest.mark.parametrize(
-    ("name", "remedy"),
-    [
-        ("Web", "Use one of: web, web-admin."),
-        ("we", "Use one of: web, web-admin."),
-        ("wbe", "There is: web."),
-        ("quite-different", "There is: my-app-775duv, web, web-admin."),
-    ],
-)
-def test_near_names_are_offered(name: str, remedy: str) -> None:
-    with pytest.raises(SetupError) as caught:
-        find_application(APPLICATIONS, name)
-
-    assert caught.value.remedy == remedy

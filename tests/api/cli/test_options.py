@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -11,13 +11,13 @@ from typing import Any
 
 import httpx2
 import pytest
-import typer
 from starlette.applications import Starlette
-from typer.testing import CliRunner
 
-from api.cli.main import app as commands
 from shared.settings import ApiSettings
 from tests.api.asking import ADMIN_KEY
+from tests.api.cli.registered import leaves
+from tests.api.cli.running import run
+from tests.api.cli.tried import ARGUMENTS, COMMANDS, COMMIT, COMMON, TESTS, ElsewhereTested
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
 from tests.api.scene import Scene, open_scene
@@ -25,171 +25,14 @@ from tests.api.test_main import environment
 from tests.databases import Database
 from worker.local.processes import Child, free_port, is_listening
 
-HERE = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class ElsewhereTested:
-    """A test that gives the option and sees what it does."""
-
-    file: str
-    name: str
-
-
-@dataclass(frozen=True)
-class Command:
-    """Good words, and for each parameter words that differ in it alone, or the test that has it."""
-
-    words: list[str]
-    changes: dict[str, list[str] | ElsewhereTested]
-
-
-UP = ElsewhereTested(
-    "worker/local/test_up.py", "test_up_prints_its_key_once_and_finds_its_data_again"
-)
-API = ElsewhereTested("api/cli/test_options.py", "test_the_api_listens_where_its_options_say")
-LOGS = ElsewhereTested(
-    "api/cli/commands/test_application.py", "test_the_output_of_an_application_is_written"
-)
-DEPLOY_KEY = ElsewhereTested(
-    "api/cli/commands/test_deploy_key.py",
-    "test_a_key_is_made_and_shown_again_and_the_host_is_pinned",
-)
-ROTATE = ElsewhereTested(
-    "api/cli/commands/test_registry.py",
-    "test_an_operator_rotates_a_password_that_no_argument_shows",
-)
-SHOW_REGISTRY = ElsewhereTested(
-    "api/cli/commands/test_registry.py", "test_the_life_of_a_login_is_shown"
-)
-TEST_REGISTRY = ElsewhereTested(
-    "api/cli/commands/test_registry.py",
-    "test_a_test_shows_its_stages_and_what_the_login_may_do_beyond_need",
-)
-UPDATE_REGISTRY = ElsewhereTested(
-    "api/cli/commands/test_registry.py", "test_a_change_that_breaks_a_use_names_it_and_is_forced"
-)
-REMOVE_REGISTRY = ElsewhereTested(
-    "api/cli/commands/test_registry.py", "test_a_used_registry_is_removed_by_force_alone"
-)
-ROTATE_CANCEL = ElsewhereTested("api/cli/commands/test_registry.py", "test_a_rotation_is_cancelled")
-ROTATE_BACK = ElsewhereTested(
-    "api/cli/commands/test_registry.py", "test_the_old_password_is_brought_back"
-)
-ENDS = "test_the_exit_code_says_how_the_{}_ended"
-COMMIT = "a" * 40
-ARGUMENTS = {"application", "directory", "keys", "registry", "server"}
-"""Given by their place."""
-
-COMMANDS = {
-    "up": Command([], {"data_dir": UP, "port": UP}),
-    "demo": Command([], {}),
-    "api": Command([], {"host": API, "port": API}),
-    "control": Command([], {}),
-    "worker": Command([], {}),
-    "migrate": Command([], {}),
-    "secrets": Command(
-        [],
-        {
-            "directory": ElsewhereTested(
-                "api/cli/test_options.py", "test_secrets_go_where_the_options_say"
-            )
-        },
-    ),
-    "build": Command(
-        ["kept"],
-        {
-            "application": ["nothing"],
-            "tag": ["kept", "--tag", "2"],
-            "branch": ["kept", "--branch", "other"],
-            "commit": ["kept", "--commit", COMMIT],
-            "key": ["kept", "--key", "one"],
-            "wait": ElsewhereTested("api/cli/commands/test_build.py", ENDS.format("build")),
-        },
-    ),
-    "deploy": Command(
-        ["kept"],
-        {
-            "application": ["nothing"],
-            "build_id": ["kept", "--build", "nothing"],
-            "tag": ["kept", "--tag", "2"],
-            "branch": ["kept", "--branch", "other"],
-            "commit": ["kept", "--commit", COMMIT],
-            "title": ["kept", "--title", "other"],
-            "key": ["kept", "--key", "two"],
-            "wait": ElsewhereTested("api/cli/commands/test_deploy.py", ENDS.format("deployment")),
-        },
-    ),
-    "rollback": Command(
-        ["kept", "--to", "$point"],
-        {
-            "application": ["image", "--to", "$point"],
-            "point": ["kept", "--to", "nothing"],
-            "key": ["kept", "--to", "$point", "--key", "three"],
-            "wait": ElsewhereTested(
-                "api/cli/commands/test_deploy.py", "test_an_operator_rolls_back_to_what_ran_before"
-            ),
-        },
-    ),
-    **{
-        f"app {action}": Command(
-            ["kept"],
-            {
-                "application": ["nothing"],
-                "key": ["kept", "--key", f"key of {action}"],
-                "wait": ElsewhereTested(
-                    "api/cli/commands/test_application.py",
-                    "test_an_operator_sees_the_state_on_each_server",
-                ),
-            },
-        )
-        for action in ("stop", "start", "restart")
-    },
-    "app logs": Command([], dict.fromkeys(("application", "tail", "since", "search"), LOGS)),
-    "deploy-key": Command(["kept"], {"application": DEPLOY_KEY, "show_only": ["kept", "--show"]}),
-    "host-key": Command([], dict.fromkeys(("application", "keys"), DEPLOY_KEY)),
-    "doctor": Command([], {}),
-    "resume": Command([], {"show_only": ["--list"]}),
-    "organization show": Command([], {}),
-    "organization update": Command([], {"rotate_after_days": ["--rotate-after-days", "30"]}),
-    "registry rotate": Command(
-        [], dict.fromkeys(("registry", "username", "keep", "force"), ROTATE)
-    ),
-    "registry show": Command([], {"registry": SHOW_REGISTRY}),
-    "registry test": Command([], dict.fromkeys(("registry", "server"), TEST_REGISTRY)),
-    "registry update": Command(
-        [],
-        dict.fromkeys(
-            (
-                *("registry", "name", "url", "username", "prefix", "allow_server"),
-                *("allow_application", "rotate_after_days", "password", "force"),
-            ),
-            UPDATE_REGISTRY,
-        ),
-    ),
-    "registry remove": Command([], dict.fromkeys(("registry", "force"), REMOVE_REGISTRY)),
-    "registry cancel": Command([], {"registry": ROTATE_CANCEL}),
-    "registry rollback": Command([], {"registry": ROTATE_BACK}),
-    "server add": Command(
-        ["one"],
-        {
-            "name": ["two"],
-            "role": ["three", "--role", "build"],
-            "renew": ["one", "--renew"],
-        },
-    ),
-    "server approve": Command(
-        [],
-        {
-            "server": ElsewhereTested(
-                "api/cli/commands/test_server.py",
-                "test_a_server_is_approved_with_the_database_url_of_control_alone",
-            )
-        },
-    ),
-    "server list": Command([], {}),
-    "server remove": Command(["nothing"], {"server": ["one"]}),
+FILES = {
+    "text_file": "a=1\n",
+    "json_file": '{"stopGraceSeconds": 3}',
+    "pem_file": "-----BEGIN CERTIFICATE-----\n",
+    "compose_file": "services: {web: {image: 'ghcr.io/a/web:1'}}\n",
 }
+LISTS = ("registry.all", "server.all", "application.all", "webhook.all", "apiKey.all")
+"""They are asked for the ids of names."""
 
 
 @dataclass
@@ -224,18 +67,22 @@ class Terminal:
         self, command: str, words: list[str]
     ) -> tuple[int, list[tuple[str, bytes, bytes]]]:
         self.recorder.requested.clear()
-        env = {"WHARF_URL": self.url, "WHARF_API_KEY": ADMIN_KEY, "COLUMNS": "200"}
-        arguments = [*command.split(), *words]
-        result = await asyncio.to_thread(CliRunner().invoke, commands, arguments, env=env)
-        requested = [each for each in self.recorder.requested if not each[0].endswith(".all")]
-        return result.exit_code, requested
+        ran = await run(self.url, *command.split(), *words)
+        requested = [each for each in self.recorder.requested if not each[0].endswith(LISTS)]
+        return ran.code, requested
 
 
 @pytest.fixture
 async def scene(
-    client: httpx2.AsyncClient, database: Database, server: TestServer
+    client: httpx2.AsyncClient, database: Database, server: TestServer, tmp_path: Path
 ) -> AsyncIterator[Scene]:
     async with open_scene(client, database, server) as scene:
+        await scene.make("hook")
+        page = (await client.get("/api/job.all", params={"state": "succeeded"})).json()
+        scene.names["job"] = page["jobs"][0]["jobId"]
+        for name, text in FILES.items():
+            (tmp_path / name).write_text(text)
+            scene.names[name] = str(tmp_path / name)
         yield scene
 
 
@@ -248,7 +95,8 @@ async def terminal(app: Starlette, scene: Scene) -> AsyncIterator[Terminal]:
 
 def test_every_option_of_every_command_is_tried() -> None:
     found = {
-        name: set(parameters) for name, parameters in _commands(typer.main.get_command(commands))
+        name: {parameter.name for parameter in command.params} - COMMON
+        for name, command in leaves()
     }
 
     assert {name: set(command.changes) for name, command in COMMANDS.items()} == found
@@ -258,7 +106,7 @@ def test_every_option_of_every_command_is_tried() -> None:
 def test_a_test_that_is_named_gives_the_option(command: str) -> None:
     for option, tested in COMMANDS[command].changes.items():
         if isinstance(tested, ElsewhereTested):
-            text = (HERE / tested.file).read_text()
+            text = (TESTS / tested.file).read_text()
             assert f"def {tested.name}(" in text
             assert f'"--{option.replace("_", "-")}"' in text or option in ARGUMENTS
 
@@ -313,12 +161,3 @@ async def test_secrets_go_where_the_options_say(tmp_path: Path) -> None:
 
     assert await process.wait() == 0
     assert (tmp_path / "secrets" / "admin.key").read_text()
-
-
-def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
-    """Each command by its words, with the names of its parameters."""
-    if hasattr(command, "commands"):
-        for name, below in command.commands.items():
-            yield from _commands(below, (*path, name))
-    else:
-        yield " ".join(path), [parameter.name for parameter in command.params]

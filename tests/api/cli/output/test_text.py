@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.cli.commands.build import error_text
+from api.cli.follow.outcomes import error_text
 from api.cli.output.text import printable, write_line, write_note
 
 

@@ -1,0 +1,82 @@
+"""``wharf key``: list, create and remove API keys."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from api.cli.arguments import ApiKey, given
+from api.cli.client import call
+from api.cli.command import command
+from api.cli.confirm import Yes, confirm
+from api.cli.names import KEY, find
+from api.cli.output.answer import Answer, Columns, lines
+from api.cli.output.text import write_note
+from api.cli.output.units import show_time
+from api.cli.settings import ClientSettings
+
+app = typer.Typer(help="API keys: list, create, remove.", no_args_is_help=True)
+
+
+class Role(StrEnum):
+    """The role of a key."""
+
+    ADMIN = "admin"
+    MEMBER = "member"
+    VIEWER = "viewer"
+
+
+COLUMNS = Columns(
+    "apiKeyId",
+    {
+        "name": "name",
+        "role": "role",
+        "begins": "start",
+        "procedures": "procedures",
+        "networks": "networks",
+        "expires": lambda row: show_time(row["expiresAt"]),
+        "used": lambda row: show_time(row["lastUsedAt"]),
+    },
+)
+
+
+@command(app, "list", example="wharf key list", shows="apiKey.all")
+def list_all(settings: ClientSettings) -> Answer:
+    """Show all API keys, the oldest first; of a key only its beginning is stored."""
+    return COLUMNS.of(call(settings, "apiKey.all"))
+
+
+@command(app, example="wharf key create pipeline --days 90", shows="apiKey.create")
+def create(
+    settings: ClientSettings,
+    name: Annotated[str, typer.Argument(help="The key's name.")],
+    *,
+    role: Annotated[Role | None, typer.Option(help="Its role; by default member.")] = None,
+    procedure: Annotated[
+        list[str] | None,
+        typer.Option(help="A procedure that it may call, for example image.*; by default all."),
+    ] = None,
+    network: Annotated[
+        list[str] | None, typer.Option(help="A network it may be used from; by default all.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="The days until it expires.")] = None,
+) -> Answer:
+    """Create an API key; print it, and nothing else, to standard output. It is shown only once."""
+    limits = given(
+        role=role and role.value,
+        procedures=procedure or None,
+        networks=network or None,
+        expiresInSeconds=days and days * 86_400,
+    )
+    created = call(settings, "apiKey.create", {"name": name, **limits})
+    write_note(f"{created['name']} ({created['role']}), id {created['apiKeyId']}")
+    return lines(created, [created["apiKeyId"]], [created["key"]])
+
+
+@command(app, example="wharf key remove pipeline --yes", shows="apiKey.remove")
+def remove(settings: ClientSettings, key: ApiKey, *, yes: Yes = False) -> Answer:
+    """Remove an API key: requests with it are refused from now on."""
+    found = find(settings, KEY, key)
+    confirm(f"Remove the API key {found['name']}?", yes=yes)
+    removed = call(settings, "apiKey.remove", {"apiKeyId": found["apiKeyId"]})
+    return lines(removed, [removed["apiKeyId"]], [f"removed {removed['name']}"])

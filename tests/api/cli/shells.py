@@ -1,0 +1,48 @@
+"""A person at a shell: a real one on a terminal, keys pressed, and what is on the screen."""
+
+import os
+import pty
+import select
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+PATIENCE_SECONDS = 30.0
+
+
+@dataclass
+class Terminal:
+    """The terminal of a running program."""
+
+    process: int
+    descriptor: int
+    seen: str = field(default="")
+
+    def press(self, keys: str) -> None:
+        os.write(self.descriptor, keys.encode())
+
+    def wait_for(self, *texts: str) -> str:
+        """Return all that was shown since the last call, once it holds each text."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not all(text in self.seen for text in texts):
+            left = end - time.monotonic()
+            assert left > 0, f"{texts} did not come: {self.seen!r}"
+            if select.select([self.descriptor], [], [], left)[0]:
+                self.seen += os.read(self.descriptor, 65536).decode(errors="replace")
+        shown, self.seen = self.seen, ""
+        return shown
+
+
+@contextmanager
+def open_terminal(words: list[str], environment: Mapping[str, str]) -> Iterator[Terminal]:
+    """Start a program on a terminal of its own; it is ended with the block."""
+    process, descriptor = pty.fork()
+    if process == 0:
+        os.execvpe(words[0], words, dict(environment))  # noqa: S606
+    try:
+        yield Terminal(process, descriptor)
+    finally:
+        os.close(descriptor)
+        os.kill(process, 9)
+        os.waitpid(process, 0)
