@@ -112,6 +112,10 @@ class AlreadyEndedError(ConflictError):
     code = "already_ended"
 
 
+class DeploymentChangedError(ConflictError):
+    code = "deployment_changed"
+
+
 class AlreadyJoinedError(ConflictError):
     code = "already_joined"
 

@@ -14,13 +14,14 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.applications.permissions import require_builder
 from api.applications.queries import find_application
 from api.deployments.plan import Content, make_deployment_plan
-from api.deployments.queries import AcceptedDeployment
+from api.deployments.queries import AcceptedDeployment, deployments, read_deployments
 from api.deployments.request import (
     DeploymentInput,
     lock_deployable,
     request_of,
     store_planned,
 )
+from api.errors import DeploymentChangedError
 from api.events.waiter import EndedJob
 from api.fields.shapes import Document, Id, Input, Moment, Output, show_document
 from api.jobs.server_choice import find_live_servers
@@ -33,7 +34,7 @@ from shared.deployments.store import Image, Retained
 from shared.errors import NotFoundError, OverdueError, UnmetConditionError
 from shared.jobs.commands import ImageVerify
 from shared.jobs.states import State
-from shared.models import Rollback
+from shared.models import Deployment, Rollback
 
 VERIFIED_AGAIN_AFTER = timedelta(minutes=1)
 """A point that was verified within so long is not verified again."""
@@ -55,7 +56,10 @@ class ChosenRollback(Input):
 
 
 class RollbackInput(DeploymentInput):
+    """With ``newestDeploymentId``, another newest deployment of the application is refused."""
+
     rollback_id: Id
+    newest_deployment_id: Id | None = None
 
 
 @dataclass(frozen=True)
@@ -140,15 +144,38 @@ async def rollback(context: Context, request: RollbackInput) -> AcceptedDeployme
     The variables are the current ones. It is a deployment: answered at once, with a health gate on
     each server; what fails leaves what ran before. The image comes from where it is retained,
     whatever became of the build registry.
+
+    With `newestDeploymentId` it is refused if there is a newer deployment than the caller knows.
     """
     async with context.transaction() as session:
         row = (await _find(session, context, request.rollback_id)).row
         loaded = await lock_deployable(session, context, row.application_id)
+        if not loaded.is_repeat:
+            await _require_newest(session, context, row, request.newest_deployment_id)
         title = request.title or f"Roll back to version {row.version}"
         deployment = make_deployment_plan(
             loaded, request_of(context, title, request.description), _content(row)
         )
         return await store_planned(session, context, loaded, deployment)
+
+
+async def _require_newest(
+    session: AsyncSession, context: Context, row: Rollback, known: str | None
+) -> None:
+    """Require that the newest deployment is the known one; the application is locked.
+
+    Raises:
+        DeploymentChangedError: another one is.
+    """
+    if known is None:
+        return
+    query = deployments(context).where(Deployment.application_id == row.application_id)
+    newest = await read_deployments(session, query)
+    if not newest or newest[0].deployment.deployment_id != known:
+        raise DeploymentChangedError(
+            "the application was deployed since: its newest deployment is another one",
+            remedy="Look at deployment.all, and request the rollback again with its newest id.",
+        )
 
 
 async def delete(context: Context, request: ChosenRollback) -> RollbackOutput:

@@ -338,7 +338,12 @@ PROBES: dict[str, Probe] = {
     "rollback.verify": Probe({"applicationId": "$kept"}, {"applicationId": NOTHING}),
     "rollback.rollback": Probe(
         {"rollbackId": "$point"},
-        {"rollbackId": NOTHING, "title": "other", "description": "other"},
+        {
+            "rollbackId": NOTHING,
+            "title": "other",
+            "description": "other",
+            "newestDeploymentId": refused(NOTHING),
+        },
     ),
     "rollback.delete": Probe({"rollbackId": "$point"}, {"rollbackId": NOTHING}, ("whole_point",)),
     "deployHook.create": Probe(

@@ -57,6 +57,7 @@ MEANINGS = {
     "database_unavailable": "The database does not answer.",
     "deadline_passed": "The job was not started before its deadline.",
     "delete_unsupported": "The registry does not allow to delete images.",
+    "deployment_changed": "The application has a newer deployment than the one that was named.",
     "digest_mismatch": "The content has another digest than expected.",
     "digest_unknown": "The digest of the build's image is not known.",
     "digest_unreadable": "The worker of the server reported a digest that cannot be read.",

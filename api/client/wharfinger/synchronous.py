@@ -2325,6 +2325,7 @@ class RollbackProcedures(Group):
         *,
         title: str | Omit | None = OMIT,
         description: str | Omit | None = OMIT,
+        newest_deployment_id: str | Omit | None = OMIT,
         idempotency_key: str | None = None,
     ) -> models.AcceptedDeployment:
         """Run a rollback point's image with its settings, on the current servers.
@@ -2333,12 +2334,16 @@ class RollbackProcedures(Group):
         gate on each server; what fails leaves what ran before. The image comes from where it is
         retained, whatever became of the build registry.
 
+        With `newestDeploymentId` it is refused if there is a newer deployment than the caller
+        knows.
+
         Needs an API key with the role `member` or `admin`.
 
         Args:
             title: Title, any text.
             description: Description, any text.
             rollback_id: Id of the rollback point.
+            newest_deployment_id: Id of the newest deployment that the caller knows.
             idempotency_key: Makes a repetition, also by another process, the same work.
         """
         return self._call(
@@ -2346,7 +2351,12 @@ class RollbackProcedures(Group):
                 "rollback.rollback",
                 models.AcceptedDeployment,
                 "POST",
-                {"title": title, "description": description, "rollbackId": rollback_id},
+                {
+                    "title": title,
+                    "description": description,
+                    "rollbackId": rollback_id,
+                    "newestDeploymentId": newest_deployment_id,
+                },
                 takes_key=True,
                 idempotency_key=idempotency_key,
             )

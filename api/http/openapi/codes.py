@@ -27,6 +27,7 @@ REFUSALS = {
     ),
     "database_disk_full": "Free space on PostgreSQL's disk.",
     "database_unavailable": "Send the request again in a moment.",
+    "deployment_changed": "Look at deployment.all, and request the rollback again.",
     "disk_full": (
         "Free space on the disk that the message names. On a server, remove unused images "
         "with `docker image prune -a`, which also removes builds that were not pushed."

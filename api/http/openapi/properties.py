@@ -207,6 +207,7 @@ PROPERTIES = {
     "mountPath": "Absolute path in the container.",
     "mounts": "Directories and volumes that are mounted.",
     "name": "Name.",
+    "newestDeploymentId": "Id of the newest deployment that the caller knows.",
     "nextCursor": "`cursor` of the next page; null on the last one.",
     "notAfter": "Time at which it expires.",
     "notVerified": "Claims that the test could not prove.",

@@ -179,6 +179,22 @@ async def test_a_rollback_is_a_deployment_from_where_the_image_is_retained(
     assert (older["digest"], older["isRunning"]) == (OTHER, False)
 
 
+async def test_of_two_rollbacks_from_one_state_the_second_is_refused(
+    scenario: RollbackScenario,
+) -> None:
+    point = await scenario.point()
+    known = point["deploymentId"]
+    asked = {"rollbackId": point["rollbackId"], "newestDeploymentId": known}
+
+    answers = await asyncio.gather(
+        *(scenario.client.post("/api/rollback.rollback", json=asked) for _ in range(2))
+    )
+
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    refused = next(answer for answer in answers if answer.status_code == 409)
+    assert "deployment_changed" in refused.text
+
+
 async def test_a_rollback_is_asked_for_with_the_credential_of_now(
     scenario: RollbackScenario, database: Database
 ) -> None:
