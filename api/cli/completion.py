@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from api.cli.names import Noun
+from api.cli.names import Noun, read
 from api.cli.settings import find_settings
 
 PATIENCE_SECONDS = 2.0
@@ -25,11 +25,11 @@ def names_of(noun: Noun) -> Callable[..., list[str]]:
 def _list_names(context: typer.Context, noun: Noun, incomplete: str) -> Iterator[str]:
     try:
         for row in _ask(context, noun):
-            names = dict.fromkeys(str(row[field]) for field in noun.names or (noun.id,))
+            names = dict.fromkeys(read(row, field) for field in noun.names or (noun.id,))
             found = [name for name in names if name.startswith(incomplete)]
             if not found and incomplete and str(row[noun.id]).startswith(incomplete):
                 found = [str(row[noun.id])]
-            yield from (_word(name) for name in found if name.isprintable())
+            yield from (_word(name) for name in found if name and name.isprintable())
     except Exception:  # noqa: BLE001 - a fault must not write into the line that is being typed
         return
 

@@ -23,6 +23,8 @@ NOUNS = {
     "deploy-hook": "applications.deploy_hook",
     "webhook": "accounts.webhook",
     "key": "accounts.key",
+    "user": "accounts.user",
+    "audit": "accounts.audit",
     "organization": "accounts.organization",
 }
 """Groups of commands by name, with the module that has them all."""

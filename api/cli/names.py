@@ -29,7 +29,15 @@ class Noun:
 
     def label(self, row: Mapping[str, Any]) -> str:
         """Return the best name of a thing; its id if it has no name."""
-        return str(row[self.names[0] if self.names else self.id])
+        return read(row, self.names[0]) if self.names else str(row[self.id])
+
+
+def read(row: Mapping[str, Any], field: str) -> str:
+    """Return a name of a thing; a dot leads into a part of it."""
+    value: Any = row
+    for part in field.split("."):
+        value = value[part]
+    return "" if value is None else str(value)
 
 
 REGISTRY = Noun(
@@ -54,6 +62,12 @@ WEBHOOK = Noun(
 )
 KEY = Noun(
     *("API key", "API keys", "apiKey.all", "apiKeyId"), names=("name",), create="wharf key create"
+)
+USER = Noun("person", "people", "user.all", "userId", ("user.name", "user.email"))
+INVITATION = Noun(
+    *("invitation", "invitations", "organization.allInvitations", "invitationId"),
+    names=("email",),
+    create="wharf user invite",
 )
 BUILD = Noun("build", "builds", "build.all", "buildId")
 DEPLOYMENT = Noun("deployment", "deployments", "deployment.allCentralized", "deploymentId")
@@ -100,11 +114,11 @@ def find_matches(noun: Noun, rows: Sequence[Row], name: str, *, exact: bool) -> 
     """Return the rows with this id, or else with this name, or those with one that begins so."""
     fields = (noun.id, *noun.names)
     if exact:
-        by_field = ([row for row in rows if row[field] == name] for field in fields)
+        by_field = ([row for row in rows if read(row, field) == name] for field in fields)
         return next((found for found in by_field if found), [])
     if not name:
         return []
-    return [row for row in rows if any(str(row[field]).startswith(name) for field in fields)]
+    return [row for row in rows if any(read(row, field).startswith(name) for field in fields)]
 
 
 def find_job_id(settings: ClientSettings, name: str) -> str:
@@ -154,7 +168,7 @@ def _the_only(noun: Noun, found: Sequence[Row], text: str) -> Row:
 
 
 def _near(noun: Noun, rows: Sequence[Row], name: str) -> str:
-    by_name = {str(row[field]): row for row in rows for field in noun.names}
+    by_name = {read(row, field): row for row in rows for field in noun.names}
     near = [by_name[one] for one in get_close_matches(name, by_name)] or rows
     if near:
         return f"There is: {_list_names(noun, near)}."

@@ -21,6 +21,8 @@ DELETING = {
     "app remove": "image",
     "webhook remove": "$webhook",
     "key remove": "probe",
+    "user remove": "$user",
+    "user uninvite": "$invitation",
 }
 
 
@@ -29,7 +31,7 @@ async def scene(
     client: httpx2.AsyncClient, database: Database, server: TestServer
 ) -> AsyncIterator[Scene]:
     async with open_scene(client, database, server) as scene:
-        for name in ("hook", "api_key", "registry"):
+        for name in ("hook", "api_key", "registry", "user", "invitation"):
             await scene.make(name)
         yield scene
 
@@ -40,7 +42,7 @@ def test_each_command_that_deletes_asks_first() -> None:
         for name, command in leaves()
         if "yes" in {parameter.name for parameter in command.params}
     }
-    deleting = {name for name, _ in leaves() if name.split()[-1] in {"remove", "delete"}}
+    deleting = {name for name, _ in leaves() if name.split()[-1] in {"remove", "uninvite"}}
 
     assert asking == deleting == set(DELETING)
 

@@ -94,11 +94,15 @@ WAITED = ElsewhereTested(f"{WORK}/test_image.py", "test_the_exit_code_says_how_t
 PINNED = ElsewhereTested(f"{WORK}/test_compose.py", "test_the_pinned_file_is_written")
 PAGED = ElsewhereTested(f"{WORK}/test_job.py", "test_jobs_are_shown_by_page")
 
+PEOPLE = ElsewhereTested(
+    "commands/accounts/test_user.py", "test_a_person_is_invited_gets_a_role_and_is_removed"
+)
+
 COMMIT = "a" * 40
 ARGUMENTS = {
     *("application", "archive", "build", "deployment", "delivery", "directory", "file", "hook"),
     *("image", "job", "key", "keys", "name", "point", "registry", "server", "source", "target"),
-    *("thing", "url", "webhook"),
+    *("email", "invitation", "thing", "url", "user", "webhook"),
 }
 """Given by their place."""
 
@@ -422,6 +426,9 @@ COMMANDS = {
         {
             "state": ["--state", "failed"],
             "server": ["--server", "$server"],
+            "kind": ["--kind", "image.push"],
+            "registry": ["--registry", "$registry"],
+            "application": ["--app", "kept"],
             "limit": ["--limit", "1"],
             "cursor": PAGED,
         },
@@ -462,6 +469,24 @@ COMMANDS = {
             "procedure": ["one", "--procedure", "image.*"],
             "network": ["one", "--network", "10.0.0.0/8"],
             "days": ["one", "--days", "90"],
+        },
+    ),
+    "user list": Command([], {}),
+    "user invite": Command([], {"email": ["a@b.example"], "role": ["--role", "viewer"]}),
+    "user invitations": Command([], {}),
+    "user uninvite": Command(
+        ["nothing", "--yes"], {"invitation": ["a@b.example", "--yes"], "yes": YES}
+    ),
+    "user update": Command([], dict.fromkeys(("user", "role"), PEOPLE)),
+    "user remove": Command([], {"user": PEOPLE, "yes": YES}),
+    "audit list": Command(
+        [],
+        {
+            "action": ["--action", "registry.create"],
+            "thing": ["--of", "$registry"],
+            "actor": ["--by", "$own_key"],
+            "limit": ["--limit", "1"],
+            "cursor": ["--cursor", "1"],
         },
     ),
     "key remove": Command(["nothing", "--yes"], {"key": ["two", "--yes"], "yes": YES}),

@@ -8,10 +8,11 @@ import typer
 from api.cli.arguments import Job, OnServer, given
 from api.cli.client import call
 from api.cli.command import command
+from api.cli.completion import names_of
 from api.cli.follow.jobs import follow_job, job_ended, job_summary
 from api.cli.follow.outcomes import CODES, error_text
 from api.cli.follow.waiting import describe
-from api.cli.names import SERVER, find_id, find_job_id
+from api.cli.names import APPLICATION, REGISTRY, SERVER, find_id, find_job_id
 from api.cli.output.answer import Answer, Columns, Row, fields, lines
 from api.cli.output.screen import Screen
 from api.cli.output.screen import describe as describe_progress
@@ -56,16 +57,37 @@ COLUMNS = Columns(
 @command(app, "list", example="wharf job list --state running", shows="job.all")
 def list_all(
     settings: ClientSettings,
+    *,
     state: Annotated[State | None, typer.Option(help="Only jobs in this state.")] = None,
     server: OnServer = None,
+    kind: Annotated[str | None, typer.Option(help="Only this kind, as image.push.")] = None,
+    registry: Annotated[
+        str | None,
+        typer.Option(help="Only jobs with this registry.", autocompletion=names_of(REGISTRY)),
+    ] = None,
+    application: Annotated[
+        str | None,
+        typer.Option(
+            "--app",
+            help="Only jobs of this application.",
+            autocompletion=names_of(APPLICATION),
+        ),
+    ] = None,
     limit: Annotated[
         int, typer.Option("--limit", min=1, max=200, help="The largest number of rows.")
     ] = 50,
     cursor: Annotated[str | None, typer.Option(help="The nextCursor of the page before.")] = None,
 ) -> Answer:
     """Show jobs by page, the newest first."""
-    chosen = find_id(settings, SERVER, server) if server else None
-    request = given(state=state and state.value, serverId=chosen, limit=limit, cursor=cursor)
+    request = given(
+        state=state and state.value,
+        serverId=find_id(settings, SERVER, server) if server else None,
+        kind=kind,
+        registryId=find_id(settings, REGISTRY, registry) if registry else None,
+        applicationId=find_id(settings, APPLICATION, application) if application else None,
+        limit=limit,
+        cursor=cursor,
+    )
     page = call(settings, "job.all", request)
     if page["nextCursor"]:
         write_note(f"there are more: --cursor {page['nextCursor']}")
