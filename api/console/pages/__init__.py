@@ -4,24 +4,20 @@ from api.console.pages import (
     account,
     images,
     jobs,
-    matrix,
     overview,
     people,
     registries,
-    registry_form,
-    rotation,
+    servers,
     sign_in,
 )
 
 ROUTES = (
     *sign_in.ROUTES,
     *overview.ROUTES,
-    *registry_form.ROUTES,
     *registries.ROUTES,
-    *rotation.ROUTES,
-    *matrix.ROUTES,
     *jobs.ROUTES,
     *images.ROUTES,
+    *servers.ROUTES,
     *people.ROUTES,
     *account.ROUTES,
 )

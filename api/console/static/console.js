@@ -116,9 +116,10 @@ document.addEventListener("click", async (event) => {
   const element = event.target.closest?.("[data-copy]");
   if (!element || !navigator.clipboard) return;
   await navigator.clipboard.writeText(element.dataset.copy);
-  const before = element.title;
-  element.title = "copied";
-  setTimeout(() => { element.title = before; }, 1500);
+  const shown = element.matches("button") ? "textContent" : "title";
+  const before = element[shown];
+  element[shown] = "Copied";
+  setTimeout(() => { element[shown] = before; }, 1500);
 });
 
 // A select or checkbox with data-submit sends its form at once.

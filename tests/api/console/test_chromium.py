@@ -15,8 +15,9 @@ from tests.api.fleet import TestServer, bad_error, good_report
 from tests.databases import Database
 
 PAGES = (
-    *("", "/registries", "/registries/new", "/matrix", "/no-such-page"),
+    *("", "/registries", "/registries/new", "/matrix", "/servers", "/servers/new"),
     *("/jobs", "/jobs?state=failed", "/jobs/cancel", "/images/pull", "/images/tag"),
+    "/no-such-page",
 )
 
 

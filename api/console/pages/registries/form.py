@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from api.console.page import ROOT, Page, PageRoute
 from api.console.pages.names import choose_server
-from api.console.pages.registry_login import (
+from api.console.pages.registries.login import (
     ALLOWED,
     KINDS,
     SECRETS,

@@ -6,7 +6,7 @@ from typing import Any
 from starlette.responses import Response
 
 from api.console.page import ROOT, Page, PageRoute
-from api.console.pages.reports import read_report
+from api.console.pages.registries.reports import read_report
 from shared.errors import NotFoundError, WharfError
 from shared.jobs.commands import Kind
 

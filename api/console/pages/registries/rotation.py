@@ -5,8 +5,8 @@ from typing import Any
 from starlette.responses import Response
 
 from api.console.page import ROOT, Page, PageRoute
-from api.console.pages.registries import render_one
-from api.console.pages.registry_login import KINDS, SECRETS, is_checked, read_login, read_number
+from api.console.pages.registries.login import KINDS, SECRETS, is_checked, read_login, read_number
+from api.console.pages.registries.one import render_one
 from api.procedure.auth import require_role
 from shared.errors import WharfError
 

@@ -1,0 +1,5 @@
+"""Pages of servers."""
+
+from api.console.pages.servers import form, one
+
+ROUTES = (*form.ROUTES, *one.ROUTES)
