@@ -32,6 +32,7 @@ CONTENTS = (
             "how-to/deploy",
             "how-to/stop-and-start",
             "how-to/roll-back",
+            "how-to/pipelines",
             "how-to/images",
             "how-to/compose-files",
             "how-to/webhooks",

@@ -14,6 +14,7 @@ from worker.local.demo.steps import CHECK_FAILED, DemoError
 ROOT = Path(__file__).parent.parent.parent
 AREAS = {
     "api/cli": "Command line",
+    "api/client": "Python client",
     "api": "API",
     "shared/migrations": "Database",
     "shared": "Inputs, references and jobs",

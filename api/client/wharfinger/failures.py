@@ -109,17 +109,19 @@ def explain(url: str, error: httpx2.TransportError) -> ApiError:
             remedy="Check the port and the scheme of the URL.",
         )
     if isinstance(error, NOT_SENT):
+        cause = str(error) or type(error).__name__
         return ApiError(
-            f"{url} cannot be reached: {str(error) or type(error).__name__}",
+            f"{url} cannot be reached: {cause}",
             code="unreachable",
             remedy="Check the URL, and that the API runs.",
         )
     if isinstance(error, httpx2.LocalProtocolError | httpx2.UnsupportedProtocol):
         return ApiError(f"{url} cannot be used as a URL of HTTP", code="bad_url")
+    kind = type(error).__name__
     return ApiError(
-        f"{url} did not answer ({type(error).__name__}); the call may have been done",
+        f"{url} did not answer ({kind}); the call may have been done",
         code="no_answer",
-        remedy="Look whether it was done before you repeat it.",
+        remedy="Check if it was done before you repeat it.",
     )
 
 

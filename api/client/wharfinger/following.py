@@ -150,21 +150,22 @@ class _Deadline:
     """The time until which a caller waits."""
 
     def __init__(self, caller: Caller, name: str, timeout: timedelta | None) -> None:
-        self._now, self._name, self._timeout = caller.connection.now, name, timeout
+        self.name, self.timeout = name, timeout
+        self._now = caller.connection.now
         self._began = self._now()
 
     @property
     def remaining(self) -> timedelta:
         """Return the time left; much if there is no limit."""
-        if self._timeout is None:
+        if self.timeout is None:
             return timedelta.max
-        return self._timeout - timedelta(seconds=self._now() - self._began)
+        return self.timeout - timedelta(seconds=self._now() - self._began)
 
     def check(self) -> None:
         """Raise if the time is over."""
         if self.remaining <= timedelta(0):
             raise ApiError(
-                f"{self._name} has not ended within {self._timeout}; it goes on",
+                f"{self.name} has not ended within {self.timeout}; it goes on",
                 code="wait_timeout",
                 remedy="Wait longer, or cancel it.",
             )
