@@ -4,6 +4,7 @@ Every value that a template writes passes `clean_text`: control characters, ANSI
 that change the direction of writing become visible, wherever the text came from.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -54,6 +55,7 @@ def environment() -> Environment:
         size=show_size,
         span=show_span,
         digest=show_digest,
+        json=show_json,
         words=show_words,
         between=show_between,
     )
@@ -122,6 +124,11 @@ def show_digest(digest: str | None) -> str | Markup:
     return Markup('<code class="digest" title="{0}" data-copy="{0}">{1}</code>').format(
         whole, escape(short)
     )
+
+
+def show_json(document: Any) -> str:
+    """Return a document as JSON with line ends."""
+    return json.dumps(document, indent=2, ensure_ascii=False)
 
 
 def show_words(name: str) -> str:

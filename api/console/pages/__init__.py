@@ -9,6 +9,7 @@ from api.console.pages import (
     registries,
     servers,
     sign_in,
+    webhooks,
 )
 
 ROUTES = (
@@ -18,6 +19,7 @@ ROUTES = (
     *jobs.ROUTES,
     *images.ROUTES,
     *servers.ROUTES,
+    *webhooks.ROUTES,
     *people.ROUTES,
     *account.ROUTES,
 )

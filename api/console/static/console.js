@@ -14,6 +14,11 @@ function refresh(region) {
   });
 }
 
+// What was opened stays open.
+if (window.Idiomorph) {
+  window.Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" && node.matches("details"));
+}
+
 function liveRegions() {
   return document.querySelectorAll("[data-live]");
 }

@@ -16,6 +16,7 @@ from tests.databases import Database
 
 PAGES = (
     *("", "/registries", "/registries/new", "/matrix", "/servers", "/servers/new"),
+    *("/webhooks", "/webhooks/new"),
     *("/jobs", "/jobs?state=failed", "/jobs/cancel", "/images/pull", "/images/tag"),
     "/no-such-page",
 )
