@@ -2,6 +2,7 @@
 
 from api.console.pages import (
     account,
+    applications,
     images,
     jobs,
     overview,
@@ -18,6 +19,7 @@ ROUTES = (
     *registries.ROUTES,
     *jobs.ROUTES,
     *images.ROUTES,
+    *applications.ROUTES,
     *servers.ROUTES,
     *webhooks.ROUTES,
     *people.ROUTES,

@@ -1,0 +1,27 @@
+"""Applications: the list, one of them, creating and changing, and what is built and deployed."""
+
+from api.console.pages.applications import (
+    actions,
+    builds,
+    create,
+    deployments,
+    hooks,
+    logs,
+    one,
+    overview,
+    rollbacks,
+    settings,
+)
+
+ROUTES = (
+    *overview.ROUTES,
+    *create.ROUTES,
+    *one.ROUTES,
+    *actions.ROUTES,
+    *settings.ROUTES,
+    *hooks.ROUTES,
+    *logs.ROUTES,
+    *builds.ROUTES,
+    *deployments.ROUTES,
+    *rollbacks.ROUTES,
+)
