@@ -1,6 +1,5 @@
 """Arguments and options that many commands have."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -83,8 +82,3 @@ Wait = Annotated[bool, typer.Option(help="Follow it, and exit with its outcome."
 def given(**fields: Any) -> dict[str, Any]:
     """Return the fields that are not `None`."""
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def with_key(key: str | None, headers: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the headers of a request with this Idempotency-Key."""
-    return {**(headers or {}), **({"Idempotency-Key": key} if key else {})}

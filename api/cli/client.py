@@ -1,59 +1,37 @@
-"""Call the API: one procedure, one answer, or sentences with the cause of a failure."""
+"""Call the API by the Python client: one procedure, its answer as JSON, errors as sentences."""
 
-import ssl
-import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
-from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from api.cli.output.text import write_note
+from api.cli.procedure_kinds import QUERIES, SUBMITTING
 from api.cli.settings import ClientSettings
 from shared.errors import SetupError
 from shared.tls import tls_context
+from wharfinger.caller import Caller
+from wharfinger.calls import Call
+from wharfinger.connection import BlockingConnection
+from wharfinger.content import open_content
+from wharfinger.errors import ApiError
+from wharfinger.groups import complete
+from wharfinger.options import Options, choose_url
+from wharfinger.retries import Retries
+
+if TYPE_CHECKING:
+    from wharfinger.following import Event
 
 PATIENCE = timedelta(seconds=40)
 """Longer than the API's own wait for a job."""
 
-
-class _Warning(BaseModel):
-    field: str
-    message: str = ""
-
-
-_WARNINGS = TypeAdapter(list[_Warning])
-
-
-class _Cause(BaseModel):
-    remedy: str | None = None
-
-
-class _Data(BaseModel):
-    cause: _Cause | None = None
-
-
-class _Issue(BaseModel):
-    path: list[str | int] = []
-    message: str = ""
-
-    def __str__(self) -> str:
-        where = ".".join(str(part) for part in self.path)
-        return f"{where}: {self.message}" if where else self.message
-
-
-class _Refusal(BaseModel):
-    message: str
-    data: _Data = _Data()
-    issues: list[_Issue] = []
-
-    @property
-    def sentence(self) -> str:
-        """Return the message; with each issue of an input that was refused."""
-        issues = "; ".join(str(issue) for issue in self.issues)
-        return f"{self.message}: {issues}" if issues else self.message
+AT_ONCE = Retries(attempts=3)
+WAITING = Retries(attempts=20)
+"""A command that follows work outlives a restart of the API: it asks again for some minutes."""
 
 
 def call(
@@ -61,111 +39,94 @@ def call(
     procedure: str,
     body: Mapping[str, object] | None = None,
     *,
+    key: str | None = None,
     headers: Mapping[str, str] | None = None,
+    retries: Retries = AT_ONCE,
+    patience: timedelta = PATIENCE,
 ) -> Any:
-    """Call a procedure and return its answer; its warnings go to standard error.
+    """Call a procedure and return its answer as JSON; its warnings go to standard error.
+
+    A procedure that submits work has an ``Idempotency-Key`` also if none is given.
 
     Raises:
         SetupError: the API does not answer, or it refused, with its message and remedy.
     """
-    return _send(
-        settings,
-        f"api/trpc/{procedure}",
-        {"json": dict(body or {})},
-        headers or {},
-        PATIENCE.total_seconds(),
-    )
+    with _errors_as_sentences(), _open_caller(settings, retries, patience) as caller:
+        request = Call[Any](
+            procedure,
+            Any,
+            "GET" if procedure in QUERIES else "POST",
+            dict(body or {}),
+            takes_key=procedure in SUBMITTING,
+            idempotency_key=key,
+            headers=dict(headers or {}),
+        )
+        return complete(caller.perform(request))
+
+
+def ask(settings: ClientSettings, procedure: str, body: Mapping[str, object] | None = None) -> Any:
+    """Call a procedure while work is followed, see `WAITING`.
+
+    Raises:
+        SetupError: as `call`.
+    """
+    return call(settings, procedure, body, retries=WAITING)
 
 
 def upload(
-    settings: ClientSettings, procedure: str, parameters: Mapping[str, str], path: Path
+    settings: ClientSettings, procedure: str, body: Mapping[str, str], source: bytes | Path
 ) -> Any:
-    """Send a file, or standard input for ``-``, to a procedure and return its answer.
+    """Send bytes, a file or a directory to a procedure and return its answer.
 
     Raises:
         SetupError: the file cannot be read, or as `call`.
     """
-    content_type = {"content-type": "application/octet-stream"}
     try:
-        with sys.stdin.buffer if path == Path("-") else path.open("rb") as file:
-            request = {"content": file, "params": dict(parameters)}
-            return _send(settings, f"api/{procedure}", request, content_type, None)
+        with (
+            _errors_as_sentences(),
+            open_content(source) as content,
+            _open_caller(settings, AT_ONCE, PATIENCE) as caller,
+        ):
+            request = Call[Any](procedure, Any, "POST", dict(body), content=content)
+            return complete(caller.perform(request))
     except OSError as error:
-        raise SetupError(f"{path} cannot be read: {error.strerror}") from None
+        raise SetupError(f"{source!s} cannot be read: {error.strerror}") from None
 
 
-def _send(
-    settings: ClientSettings,
-    path: str,
-    request: Mapping[str, Any],
-    headers: Mapping[str, str],
-    timeout_seconds: float | None,
-) -> Any:
-    try:
-        answer = httpx2.post(
-            f"{base_url(settings)}/{path}",
-            **request,
-            headers={**headers_of(settings), **headers},
-            timeout=timeout_seconds,
-            verify=tls_context(),
-        )
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise connection_error(settings.url, error) from error
-    if not answer.is_success:
-        raise _refusal(settings.url, answer)
-    try:
-        shown = answer.json()
-    except ValueError as error:
-        raise _not_the_api(settings.url, answer) from error
-    for warning in _WARNINGS.validate_json(answer.headers.get("x-wharf-warnings", "[]")):
-        write_note(f"warning: {warning.message or warning.field}")
-    return shown
+def listen(
+    settings: ClientSettings, job_id: str, on_chunk: Callable[[], None]
+) -> Iterator["Event"]:
+    """Yield the events of a job until it has ended; no event is lost or given twice.
+
+    ``on_chunk`` is called for each part of the stream that arrives, every 15 seconds at least.
+
+    Raises:
+        SetupError: as `call`.
+    """
+    # Its models take a while to import.
+    from wharfinger.following import follow_events  # noqa: PLC0415
+    from wharfinger.groups import iterate  # noqa: PLC0415
+
+    class Noticing(Caller):
+        def listen(self, job_id: str, last: int | None, check: Any, *silent: Any) -> Any:
+            def check_and_notice() -> None:
+                check()
+                on_chunk()
+
+            return super().listen(job_id, last, check_and_notice, *silent)
+
+    with _errors_as_sentences(), _open_caller(settings, WAITING, PATIENCE, Noticing) as caller:
+        yield from iterate(follow_events(caller, job_id))
 
 
 def base_url(settings: ClientSettings) -> str:
     """Return the API's URL without ``/api`` at its end, which `wharf up` prints.
 
     Raises:
-        SetupError: the URL has no scheme.
+        SetupError: it is no URL of HTTP.
     """
-    url = settings.url.strip().rstrip("/")
-    if not url.lower().startswith(("http://", "https://")):
-        raise SetupError(
-            f"WHARF_URL {url} has no scheme", remedy="Begin it with http:// or https://."
-        )
-    return url.removesuffix("/api")
-
-
-def connection_error(url: str, error: Exception) -> SetupError:
-    """Return the error of a request without an answer, with its cause."""
-    causes = list(_causes(error))
-    tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
-    text = " ".join(str(cause) for cause in causes)
-    if isinstance(tls, ssl.SSLCertVerificationError):
-        found = f"the certificate of {url} is not accepted: {tls.verify_message}"
-        return SetupError(found, remedy="Add its CA to this machine, or set SSL_CERT_FILE.")
-    if tls is not None:
-        found = f"{url} does not answer with TLS on this port"
-        remedy = "Check the port. Give http:// only in a private network: the key is not encrypted."
-        return SetupError(found, remedy=remedy)
-    if isinstance(error, httpx2.TimeoutException):
-        found = f"{url} did not answer within {PATIENCE.total_seconds():g} s"
-    elif any(isinstance(cause, ConnectionRefusedError) for cause in causes) or "refused" in text:
-        found = f"nothing listens at {url}"
-    elif isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
-        found = f"WHARF_URL {url} is not a URL"
-    elif isinstance(error, httpx2.RemoteProtocolError):
-        found = f"{url} does not answer with plain HTTP"
-        return SetupError(found, remedy="Try WHARF_URL with https://.")
-    else:
-        found = f"{url} cannot be reached: {text or type(error).__name__}"
-    return SetupError(found, remedy="Check WHARF_URL, and that the API runs.")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    with _errors_as_sentences():
+        return choose_url(settings.url)
 
 
 def headers_of(settings: ClientSettings) -> dict[str, str]:
@@ -179,18 +140,31 @@ def headers_of(settings: ClientSettings) -> dict[str, str]:
     return {"x-api-key": settings.api_key.get_secret_value()}
 
 
-def _refusal(url: str, answer: httpx2.Response) -> SetupError:
+@contextmanager
+def _errors_as_sentences() -> Iterator[None]:
     try:
-        refusal = _Refusal.model_validate_json(answer.content)
-    except ValidationError:
-        return _not_the_api(url, answer)
-    cause = refusal.data.cause or _Cause()
-    return SetupError(refusal.sentence, remedy=cause.remedy or "")
+        yield
+    except ApiError as error:
+        raise SetupError(error.sentence, remedy=error.remedy or "") from error
 
 
-def _not_the_api(url: str, answer: httpx2.Response) -> SetupError:
-    return SetupError(
-        f"{url} is not Wharfinger's API: it answers with status {answer.status_code} and no "
-        "document of the API",
-        remedy="Check WHARF_URL.",
-    )
+@contextmanager
+def _open_caller(
+    settings: ClientSettings,
+    retries: Retries,
+    patience: timedelta,
+    kind: type[Caller] = Caller,
+) -> Iterator[Caller]:
+    url = base_url(settings)
+    options = Options(read_timeout=patience, retries=retries, on_warning=_warn)
+    with httpx2.Client(
+        base_url=url,
+        headers=headers_of(settings),
+        timeout=httpx2.Timeout(patience.total_seconds(), connect=min(10, patience.total_seconds())),
+        verify=tls_context(),
+    ) as client:
+        yield kind(BlockingConnection(client, time.sleep, time.monotonic), url, options)
+
+
+def _warn(text: str) -> None:
+    write_note(f"warning: {text}")

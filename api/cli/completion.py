@@ -2,14 +2,17 @@
 
 import os
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import typer
 
+from api.cli.client import call
 from api.cli.names import Noun, read
 from api.cli.settings import find_settings
+from wharfinger.retries import Retries
 
-PATIENCE_SECONDS = 2.0
+PATIENCE = timedelta(seconds=2)
 UNSAFE_IN_BASH = " \t'\"\\$`&|;()<>*?[]!#~{}"
 
 
@@ -35,19 +38,8 @@ def _list_names(context: typer.Context, noun: Noun, incomplete: str) -> Iterator
 
 
 def _ask(context: typer.Context, noun: Noun) -> list[dict[str, Any]]:
-    import httpx2  # noqa: PLC0415
-
-    from api.cli.client import base_url, headers_of  # noqa: PLC0415
-    from shared.tls import tls_context  # noqa: PLC0415
-
     settings = find_settings(context.find_root().params.get("profile"))
-    answer = httpx2.get(
-        f"{base_url(settings)}/api/{noun.all}",
-        headers=headers_of(settings),
-        timeout=PATIENCE_SECONDS,
-        verify=tls_context(),
-    )
-    rows = answer.json()
+    rows = call(settings, noun.all, retries=Retries(attempts=1), patience=PATIENCE)
     return rows if isinstance(rows, list) else rows["jobs"]
 
 

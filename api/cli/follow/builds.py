@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from api.cli.client import call
+from api.cli.client import ask
 from api.cli.follow.jobs import STEPS, follow_job, kind_of
 from api.cli.follow.outcomes import POLL_SECONDS, error_text
 from api.cli.output.screen import Screen
@@ -20,7 +20,7 @@ def follow_build(settings: ClientSettings, job_ids: Sequence[str], screen: Scree
 def build_ended(settings: ClientSettings, build_id: str) -> dict[str, Any]:
     """Return the build once it has ended: within two seconds after its last job."""
     while True:
-        shown: dict[str, Any] = call(settings, "build.one", {"buildId": build_id})
+        shown: dict[str, Any] = ask(settings, "build.one", {"buildId": build_id})
         if shown["finishedAt"] is not None:
             return shown
         time.sleep(POLL_SECONDS)

@@ -4,10 +4,10 @@ import time
 from functools import partial
 from typing import Any
 
-from api.cli.client import call
+from api.cli.client import ask
 from api.cli.follow.builds import follow_build
 from api.cli.follow.outcomes import POLL_SECONDS, error_text
-from api.cli.follow.waiting import Waits, ask
+from api.cli.follow.waiting import Waits, find_reason
 from api.cli.output.screen import Screen
 from api.cli.settings import ClientSettings
 
@@ -20,14 +20,14 @@ def follow_deployment(
     A server whose first job waits for long is named with the reason.
     """
     if deployment["buildId"] == deployment["deploymentId"]:
-        build = call(settings, "build.one", {"buildId": deployment["buildId"]})
+        build = ask(settings, "build.one", {"buildId": deployment["buildId"]})
         # The servers do not wait for the copy to the rollback registry.
         follow_build(settings, build["jobIds"][:2], screen)
-    names = {server["serverId"]: server["name"] for server in call(settings, "server.all")}
+    names = {server["serverId"]: server["name"] for server in ask(settings, "server.all")}
     states: dict[str, str] = {}
-    waits = Waits(partial(ask, settings))
+    waits = Waits(partial(find_reason, settings))
     while True:
-        shown: dict[str, Any] = call(
+        shown: dict[str, Any] = ask(
             settings, "deployment.one", {"deploymentId": deployment["deploymentId"]}
         )
         for server in shown["servers"]:
@@ -48,7 +48,7 @@ def follow_deployment(
         if screen.has_bars:
             for name, (state, job_id) in first.items():
                 if state == "running":
-                    job = call(settings, "job.one", {"jobId": job_id})
+                    job = ask(settings, "job.one", {"jobId": job_id})
                     screen.progress(name, job["progress"])
         time.sleep(POLL_SECONDS)
 

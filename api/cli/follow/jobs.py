@@ -1,56 +1,43 @@
 """Follow one job until it has ended: its states, its log, its progress, why it waits."""
 
 import time
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from api.cli.client import call
-from api.cli.follow.events import SseEvent, listen
+from api.cli.client import ask, listen
 from api.cli.follow.outcomes import POLL_SECONDS, error_text
-from api.cli.follow.waiting import describe
+from api.cli.follow.waiting import Waits, find_reason
 from api.cli.output.screen import Screen
 from api.cli.settings import ClientSettings
+
+if TYPE_CHECKING:
+    from wharfinger.following import Event
 
 STEPS = {"image.build": "build", "image.pull": "pull", "image.push": "push", "image.copy": "retain"}
 """The steps of a build, by the kind of their jobs."""
 
-ENDS = frozenset({"succeeded", "failed", "cancelled", "expired"})
-
 
 def follow_job(settings: ClientSettings, job_id: str, screen: Screen, name: str) -> None:
-    """Show what happens to a job, from its beginning to its end."""
-    import httpx2  # noqa: PLC0415 - takes longer to import than the rest of a command
-
-    last = ""
+    """Show what happens to a job, from its beginning to its end; a broken stream is resumed."""
+    waits = Waits(partial(find_reason, settings))
 
     def show_why_it_waits() -> None:
-        if reason := describe(call(settings, "job.one", {"jobId": job_id})["waiting"]):
-            screen.line(f"{name} waits: {reason}")
+        for line in waits.lines({name: job_id}):
+            screen.line(line)
 
-    while True:
-        try:
-            for event in listen(settings, job_id, last, show_why_it_waits):
-                last = event.id or last
-                _show(screen, name, event)
-                if event.name == "state" and event.data.get("state") in ENDS:
-                    return
-        except httpx2.HTTPError as error:
-            screen.line(f"the stream broke ({type(error).__name__}), reconnecting")
-        else:
-            # The stream ended: the job has ended, or this API process stops.
-            if call(settings, "job.one", {"jobId": job_id})["finishedAt"] is not None:
-                return
-        time.sleep(POLL_SECONDS)
+    for event in listen(settings, job_id, show_why_it_waits):
+        _show(screen, name, event)
 
 
 def kind_of(settings: ClientSettings, job_id: str) -> str:
     """Return the kind of a job."""
-    return str(call(settings, "job.one", {"jobId": job_id})["kind"])
+    return str(ask(settings, "job.one", {"jobId": job_id})["kind"])
 
 
 def job_ended(settings: ClientSettings, job_id: str) -> dict[str, Any]:
     """Return the job once it has ended."""
     while True:
-        job: dict[str, Any] = call(settings, "job.one", {"jobId": job_id})
+        job: dict[str, Any] = ask(settings, "job.one", {"jobId": job_id})
         if job["finishedAt"] is not None:
             return job
         time.sleep(POLL_SECONDS)
@@ -65,17 +52,20 @@ def job_summary(job: dict[str, Any]) -> str:
     return f"job {job['jobId']} {job['state']}{error_text(job['error'])}"
 
 
-def _show(screen: Screen, name: str, event: SseEvent) -> None:
-    match event.name:
+def _show(screen: Screen, name: str, event: "Event") -> None:
+    match event.kind:
         case "state":
-            error = (event.data.get("data") or {}).get("error") or {}
-            text = f"{error['code']}: {error['message']}" if error else ""
-            cause = f" ({' '.join(text.split())})" if text else ""
-            screen.line(f"{name}: {event.data['state']}{cause}")
+            data = event.data if isinstance(event.data, dict) else {}
+            error = data.get("error")
+            cause = ""
+            if isinstance(error, dict):
+                text = f"{error.get('code')}: {error.get('message')}"
+                cause = f" ({' '.join(text.split())})"
+            screen.line(f"{name}: {event.state}{cause}")
         case "log":
-            for line in str((event.data.get("data") or {}).get("text", "")).splitlines():
+            for line in event.text.splitlines():
                 screen.line(line)
         case "snapshot":
-            screen.progress(name, event.data.get("progress"))
+            screen.progress(name, event.progress)
         case _:
             return

@@ -20,8 +20,7 @@ def follow_submitted(
     wait: bool,
 ) -> Answer:
     """Return the accepted job, or with ``wait`` the job once it has ended, with its exit code."""
-    headers = {"Idempotency-Key": key} if key else {}
-    accepted = call(settings, procedure, request, headers=headers)
+    accepted = call(settings, procedure, request, key=key)
     job_id = accepted["jobId"]
     if not wait:
         return lines(accepted, [job_id], [job_id])

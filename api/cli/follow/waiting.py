@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from api.cli.client import call
+from api.cli.client import ask
 from api.cli.settings import ClientSettings
 
 FIRST_SECONDS = 2.0
@@ -13,9 +13,9 @@ AGAIN_SECONDS = 30.0
 """The time for which a job has to wait before it is asked about, and before it is asked again."""
 
 
-def ask(settings: ClientSettings, job_id: str) -> str:
+def find_reason(settings: ClientSettings, job_id: str) -> str:
     """Return why a job waits, and until when if that is known; empty if it does not wait."""
-    return describe(call(settings, "job.one", {"jobId": job_id})["waiting"])
+    return describe(ask(settings, "job.one", {"jobId": job_id})["waiting"])
 
 
 def describe(waiting: Mapping[str, Any] | None) -> str:

@@ -114,7 +114,7 @@ class Caller:
 
 
 def _make_request(call: Call[Answer]) -> Request:
-    headers = {}
+    headers = dict(call.headers)
     if call.takes_key:
         headers["Idempotency-Key"] = call.idempotency_key or str(uuid.uuid4())
     path = f"/api/{call.procedure}"

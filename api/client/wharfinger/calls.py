@@ -59,6 +59,7 @@ class Call(Generic[Answer]):
     takes_key: bool = False
     idempotency_key: str | None = None
     content: Content | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def input(self) -> dict[str, Any]:

@@ -41,9 +41,14 @@ class ApiError(Exception):
         self.issues = tuple(issues)
         self.retry_after = retry_after
 
+    @property
+    def sentence(self) -> str:
+        """Return the message, with the invalid fields of an input."""
+        return "; ".join([self.message, *map(_describe, self.issues)])
+
     def __str__(self) -> str:
         """Return the code, the message with invalid fields, the remedy and the request id."""
-        said = "; ".join([self.message, *map(_describe, self.issues)])
+        said = self.sentence
         ending = "" if said.endswith((".", "!", "?")) else "."
         remedy = f" {self.remedy}" if self.remedy else ""
         request = f" (request {self.request_id})" if self.request_id else ""

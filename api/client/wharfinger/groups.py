@@ -20,13 +20,13 @@ class Group:
         self._caller = caller
 
     def _call(self, call: Call[Answer]) -> Answer:
-        return _complete(self._caller.perform(call))
+        return complete(self._caller.perform(call))
 
     def _complete(self, work: Awaitable[Answer]) -> Answer:
-        return _complete(work)
+        return complete(work)
 
     def _iterate(self, items: AsyncGenerator[Answer, None]) -> Iterator[Answer]:
-        return _iterate(items)
+        return iterate(items)
 
 
 class AsyncGroup:
@@ -39,7 +39,7 @@ class AsyncGroup:
         return await self._caller.perform(call)
 
 
-def _complete(work: Awaitable[Answer]) -> Answer:
+def complete(work: Awaitable[Answer]) -> Answer:
     """Run a coroutine that never suspends, and return its result."""
     steps = work.__await__()
     try:
@@ -50,14 +50,14 @@ def _complete(work: Awaitable[Answer]) -> Answer:
     raise RuntimeError("a coroutine of the synchronous client suspended")
 
 
-def _iterate(items: AsyncGenerator[Answer, None]) -> Iterator[Answer]:
+def iterate(items: AsyncGenerator[Answer, None]) -> Iterator[Answer]:
     """Iterate over an asynchronous generator that never suspends."""
     try:
         while True:
             try:
-                item = _complete(anext(items))
+                item = complete(anext(items))
             except StopAsyncIteration:
                 return
             yield item
     finally:
-        _complete(items.aclose())
+        complete(items.aclose())

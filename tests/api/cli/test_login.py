@@ -80,7 +80,7 @@ async def test_a_wrong_key_and_an_address_without_an_api_are_not_stored(
 
     assert [ran.code for ran in (wrong, nowhere, none)] == [1, 1, 1]
     assert "wharf_wrong" not in wrong.err
-    assert "nothing listens" in nowhere.err
+    assert "cannot be reached" in nowhere.err
     assert "Give --key-file or --key-stdin" in none.err
     assert not profiles_path(variables).exists()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ FILES = {
     "pem_file": "-----BEGIN CERTIFICATE-----\n",
     "compose_file": "services: {web: {image: 'ghcr.io/a/web:1'}}\n",
 }
+MADE = re.compile(b"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""A key that the client made by itself."""
+
 LISTS = ("registry.all", "server.all", "application.all", "webhook.all", "apiKey.all")
 """They are asked for the ids of names."""
 
@@ -53,7 +57,8 @@ class Recorder:
         await self.app(scope, recorded, send)
         if scope["type"] == "http":
             key = dict(scope["headers"]).get(b"idempotency-key", b"")
-            self.requested.append((scope["path"], bytes(body), key))
+            path = f"{scope['path']}?{scope['query_string'].decode()}".removesuffix("?")
+            self.requested.append((path, bytes(body), b"" if MADE.fullmatch(key) else key))
 
 
 @dataclass

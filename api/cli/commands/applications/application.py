@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli.arguments import Application, Key, Wait, with_key
+from api.cli.arguments import Application, Key, Wait
 from api.cli.client import call
 from api.cli.command import Shown, command
 from api.cli.confirm import Yes, confirm
@@ -154,8 +154,7 @@ def _control(
     settings: ClientSettings, action: str, application: str, key: str | None, *, wait: bool
 ) -> Answer:
     chosen = {"applicationId": find_id(settings, APPLICATION, application)}
-    headers = with_key(key, ASYNC)
-    accepted = call(settings, f"application.{action}", chosen, headers=headers)
+    accepted = call(settings, f"application.{action}", chosen, key=key, headers=ASYNC)
     job_ids = [server["jobId"] for server in accepted["servers"]]
     if not wait:
         return lines(accepted, job_ids, job_ids)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli.arguments import Application, Key, Wait, given, with_key
+from api.cli.arguments import Application, Key, Wait, given
 from api.cli.client import call
 from api.cli.command import Shown, command
 from api.cli.follow.builds import build_ended, build_summary, follow_build
@@ -42,7 +42,7 @@ def build(
     """
     chosen = {"applicationId": find_id(settings, APPLICATION, application)}
     request = {**chosen, **given(tag=tag, branch=branch, commit=commit, title=title)}
-    accepted = call(settings, "application.build", request, headers=with_key(key))
+    accepted = call(settings, "application.build", request, key=key)
     build_id = accepted["buildId"]
     if not wait:
         return lines(accepted, [build_id], [build_id])

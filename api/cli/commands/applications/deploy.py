@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli.arguments import Application, Key, Wait, given, with_key
+from api.cli.arguments import Application, Key, Wait, given
 from api.cli.client import call
 from api.cli.command import Shown, command
 from api.cli.follow.deployments import deployment_summary, follow_deployment
@@ -53,7 +53,7 @@ def deploy(
     built = _find_build(settings, build_id, chosen)
     fields = given(buildId=built, tag=tag, branch=branch, commit=commit, title=title)
     request = {**chosen, **fields}
-    accepted = call(settings, "application.deploy", request, headers=with_key(key))
+    accepted = call(settings, "application.deploy", request, key=key)
     return _follow(settings, accepted, wait=wait)
 
 
@@ -91,9 +91,7 @@ def rollback(
                 f"{application} has no rollback point to roll back to", remedy=_NO_POINT
             )
         rollback_id = offered[0]
-    accepted = call(
-        settings, "rollback.rollback", {"rollbackId": rollback_id}, headers=with_key(key)
-    )
+    accepted = call(settings, "rollback.rollback", {"rollbackId": rollback_id}, key=key)
     return _follow(settings, accepted, wait=wait)
 
 

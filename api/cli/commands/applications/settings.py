@@ -1,6 +1,7 @@
 """``wharf app create``, ``update`` and ``upload``: what an application is made of."""
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from api.cli.commands.applications.application import app
 from api.cli.completion import names_of
 from api.cli.names import APPLICATION, REGISTRY, SERVER, find_id, find_ids
 from api.cli.output.answer import Answer, lines
-from api.cli.secret_input import read_text_file
+from api.cli.secret_input import STDIN, read_text_file
 from api.cli.settings import ClientSettings
 from shared.errors import SetupError
 
@@ -156,19 +157,21 @@ def update(
 @command(
     app,
     "upload",
-    example="tar cz . | wharf app upload my-app -",
+    example="wharf app upload my-app ./my-app",
     shows="application.uploadContext",
 )
 def upload_context(
     settings: ClientSettings,
     application: Application,
     archive: Annotated[
-        Path, typer.Argument(help="A tar archive, compressed or not; - reads input.")
+        Path,
+        typer.Argument(help="A tar archive, compressed or not, or a directory; - reads input."),
     ],
 ) -> Answer:
     """Store an archive with a Dockerfile, from which the next build is made."""
     chosen = {"applicationId": find_id(settings, APPLICATION, application)}
-    stored = upload(settings, "application.uploadContext", chosen, archive)
+    source = sys.stdin.buffer.read() if archive == STDIN else archive
+    stored = upload(settings, "application.uploadContext", chosen, source)
     return lines(stored, [stored["contextId"]], [stored["contextId"]])
 
 

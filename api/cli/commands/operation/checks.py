@@ -12,11 +12,12 @@ import httpx2
 from rich.console import Console
 from rich.table import Table
 
-from api.cli.client import base_url, connection_error
+from api.cli.client import base_url
 from api.cli.commands.operation.restored import lines as restore_lines
 from api.cli.output.table import plain
 from api.cli.settings import ClientSettings
 from shared.errors import SetupError
+from wharfinger.failures import explain
 
 PATIENCE = timedelta(seconds=15)
 """Longer than the API's wait for the check of a server."""
@@ -88,9 +89,9 @@ def _checks(
     try:
         alive = client.get("/healthz")
         ready = client.get("/readyz")
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        found = connection_error(url, error)
-        yield Check("API", found.message, found.remedy)
+    except httpx2.TransportError as error:
+        found = explain(url, error)
+        yield Check("API", found.message, found.remedy or "See the API's log.")
         return
     if not alive.is_success:
         found_status = f"{url} is not Wharfinger's API: status {alive.status_code}"

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli.arguments import Key, OnServer, Wait, given, with_key
+from api.cli.arguments import Key, OnServer, Wait, given
 from api.cli.client import call
 from api.cli.command import Shown, command
 from api.cli.completion import names_of
@@ -130,7 +130,7 @@ def give_tag(
 ) -> Answer:
     """Give an image on a server another name."""
     request = {"source": source, "target": target, **_on(settings, server)}
-    tagged = call(settings, "image.tag", request, headers=with_key(key))
+    tagged = call(settings, "image.tag", request, key=key)
     return lines(tagged, [tagged["imageId"] or tagged["reference"]], [tagged["reference"]])
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from api.http.openapi.document import make_document
 from api.routers import PROCEDURES
+from tests.api.client.generator.kinds import write_kinds
 from tests.api.client.generator.models import write_models
 from tests.api.client.generator.operations import read_operations
 from tests.api.client.generator.procedures import CLIENT, write_procedures
+
+COMMAND_LINE = CLIENT.parents[1] / "cli"
 
 
 def make_modules() -> dict[Path, str]:
@@ -20,7 +23,9 @@ def make_modules() -> dict[Path, str]:
         "synchronous.py": write_procedures(operations, is_async=False),
         "asynchronous.py": write_procedures(operations, is_async=True),
     }
-    return {CLIENT / name: _format(CLIENT / name, text) for name, text in modules.items()}
+    paths = {CLIENT / name: text for name, text in modules.items()}
+    paths[COMMAND_LINE / "procedure_kinds.py"] = write_kinds(operations)
+    return {path: _format(path, text) for path, text in paths.items()}
 
 
 def _format(path: Path, text: str) -> str:

@@ -8,11 +8,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from starlette.applications import Starlette
 
-from api.cli.follow.events import SseEvent, read_events
 from tests.api.asking import ADMIN_KEY, create_application, create_registry
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
@@ -128,19 +125,3 @@ async def test_a_missing_application_is_reported_in_one_sentence(url: str) -> No
     assert err.decode() == (
         "wharf build: there is no application nobody. Create one: wharf app create.\n"
     )
-
-
-@given(
-    st.lists(
-        st.tuples(st.integers(1, 10**6), st.sampled_from(["state", "log", "snapshot"]), st.text())
-    )
-)
-def test_events_are_read_as_they_were_written(events: list[tuple[int, str, str]]) -> None:
-    written: list[str] = []
-    for number, name, text in events:
-        data = httpx2.Response(200, json={"text": text}).text
-        written += [f"id: {number}", f"event: {name}", f"data: {data}", "", ":", ""]
-
-    assert list(read_events(written)) == [
-        SseEvent(str(number), name, {"text": text}) for number, name, text in events
-    ]

@@ -155,7 +155,7 @@ async def test_an_error_is_shown_in_one_sentence_without_the_key(
         "no server omega",
         "not known",
         "WHARF_API_KEY",
-        "nothing listens at",
+        "cannot be reached",
     )
     assert [code for code, _, _ in results] == [1] * 5
     assert all(word in err for word, err in zip(words, message, strict=True)), message
@@ -167,7 +167,11 @@ async def test_words_of_an_api_steer_no_terminal() -> None:
         if request.path.endswith("server.all"):
             warnings = [{"field": "x", "message": "warned\x1b[2J"}]
             return web.json_response([], headers={"x-wharf-warnings": json.dumps(warnings)})
-        refusal = {"message": "no\x1b[2J\x9b", "data": {"cause": {"remedy": "\u202eago"}}}
+        refusal = {
+            "message": "no\x1b[2J\x9b",
+            "code": "X",
+            "data": {"cause": {"code": "x", "remedy": "\u202eago"}},
+        }
         return web.json_response(refusal, status=400)
 
     async with open_fake(answer) as fake:
