@@ -37,8 +37,9 @@ REAL_PARTS = ("journeys", "chaos", "faults", "docs/test_examples.py")
 """Tests that need an Engine or root without one of these fixtures."""
 
 UNMEASURED = (
-    *("attacks", "conformance", "scale", "chaos", "journeys", "api/test_contract.py"),
-    "docs/test_examples.py",
+    *("attacks", "conformance", "scale", "chaos", "faults", "journeys", "api/test_contract.py"),
+    *("docs/test_examples.py", "api/console/test_chromium.py", "api/test_generated_client.py"),
+    *("api/fields/test_effects.py", "api/fields/test_shapes.py", "api/http/openapi"),
 )
 """Where coverage is not measured: other tests run all that is run here. In the tests' own process
 too, but for journeys, which alone use parts of `worker.local`."""

@@ -32,7 +32,6 @@ HEADERS = {
     "x-frame-options": "DENY",
     # A form that is sent without its origin could not be told from that of another site.
     "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-store",
 }
 

@@ -46,9 +46,10 @@ async def give(scenario: ServiceScenario, reference: str) -> ServiceLoginResult:
 
 
 async def remove_image(scenario: ServiceScenario, reference: str) -> None:
-    """Remove an image that nothing else has: the next task has to pull it."""
+    """Remove an image that nothing else has, with all its names: the next task has to pull it."""
+    found: Any = await scenario.engine.request("GET", f"images/{reference}/json")
     left: Any = await scenario.engine.request(
-        "DELETE", f"images/{reference}", params={"force": "true"}
+        "DELETE", f"images/{found['Id']}", params={"force": "true"}
     )
     assert any("Deleted" in each for each in left)
 

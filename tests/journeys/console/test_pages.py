@@ -1,0 +1,94 @@
+"""Every page of the console reads in light and dark, narrow and wide, and without a script."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser as Chromium
+
+from tests.journeys.conftest import Port
+from tests.journeys.console.browser import Tab, open_tab
+from worker.local.images import make_image
+
+LISTS = (
+    *(
+        "",
+        "/registries",
+        "/registries/new",
+        "/matrix",
+        "/jobs",
+        "/applications",
+        "/applications/new",
+    ),
+    *("/rollbacks", "/servers", "/webhooks", "/audit", "/people", "/keys", "/account"),
+    "/organizations",
+)
+SIZES = {"phone": (360, 740), "laptop": (1366, 768), "wall": (3840, 2160)}
+
+
+@pytest.fixture(scope="module")
+def pages(port: Port) -> list[str]:
+    """The addresses of all pages, with one object of each kind."""
+    make_image(port.fleet.hosts[0].docker_host, "team/page:1", layer_bytes=(50_000,), seed=3)
+    job_id = port.jobs.push(port.servers[0].server_id, port.registry_id, "team/page:1")
+    port.jobs.ended(job_id)
+    return [
+        *LISTS,
+        f"/registries/{port.registry_id}",
+        f"/jobs/{job_id}",
+    ]
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def tab(
+    request: pytest.FixtureRequest, owner: Tab, chromium: Chromium, node_modules: Path
+) -> Iterator[Tab]:
+    """A tab of the owner in one of the two colour schemes."""
+    state: Any = owner.page.context.storage_state()
+    options = {"color_scheme": request.param, "storage_state": state}
+    with open_tab(chromium, owner.url, node_modules, **options) as tab:
+        yield tab
+
+
+def test_axe_finds_nothing_on_any_page(tab: Tab, pages: list[str]) -> None:
+    found = {}
+    for path in pages:
+        tab.open(f"/console{path}")
+        if wrong := tab.violations():
+            found[path] = wrong
+
+    assert found == {}
+    assert tab.errors == []
+
+
+@pytest.mark.parametrize("size", sorted(SIZES))
+def test_no_page_is_wider_than_the_window(
+    owner: Tab, chromium: Chromium, node_modules: Path, pages: list[str], size: str
+) -> None:
+    width, height = SIZES[size]
+    state: Any = owner.page.context.storage_state()
+    options = {"viewport": {"width": width, "height": height}, "storage_state": state}
+    wider = {}
+    with open_tab(chromium, owner.url, node_modules, **options) as tab:
+        for path in pages:
+            tab.open(f"/console{path}")
+            if pixels := tab.overflow():
+                wider[path] = pixels
+
+    assert wider == {}
+
+
+def test_every_page_reads_without_a_script(
+    owner: Tab, chromium: Chromium, node_modules: Path, pages: list[str]
+) -> None:
+    state: Any = owner.page.context.storage_state()
+    with open_tab(
+        chromium, owner.url, node_modules, storage_state=state, java_script_enabled=False
+    ) as tab:
+        headings = {}
+        for path in pages:
+            tab.open(f"/console{path}")
+            headings[path] = tab.page.get_by_role("heading", level=1).count()
+
+    assert headings == dict.fromkeys(pages, 1)
