@@ -9,7 +9,8 @@ from api.fields.shapes import Document, Id, Input, Moment, Output
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 
-MAX_PAGE = 200
+MAX_PAGE = 500
+MAX_OFFSET = 10_000
 
 FIND = text("""
 SELECT e.audit_event_id, e.at, e.action, e.object_id, e.data, e.actor_id,
@@ -23,14 +24,15 @@ SELECT e.audit_event_id, e.at, e.action, e.object_id, e.data, e.actor_id,
         OR starts_with(e.action, :action || '.'))
    AND (cast(:object_id AS text) IS NULL OR e.object_id = :object_id)
    AND (cast(:actor_id AS text) IS NULL OR e.actor_id = :actor_id)
- ORDER BY e.audit_event_id DESC LIMIT :limit
+ ORDER BY e.audit_event_id DESC OFFSET :offset LIMIT :limit
 """)
 
 
 class AuditLogQuery(Input):
     """Filters; ``action`` is whole (``registry.create``) or a router's name (``registry``).
 
-    ``cursor`` is the ``nextCursor`` of the page before.
+    ``cursor`` is the ``nextCursor`` of the page before; ``offset`` leaves out entries after it, as
+    clients of Dokploy do.
     """
 
     action: Annotated[str, Field(min_length=1, max_length=100)] | None = None
@@ -38,6 +40,7 @@ class AuditLogQuery(Input):
     actor_id: Id | None = None
     cursor: Id | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
+    offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0
 
 
 class AuditLogEntry(Output):

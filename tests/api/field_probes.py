@@ -459,6 +459,7 @@ PROBES: dict[str, Probe] = {
             "actorId": NOTHING,
             "cursor": "0",
             "limit": 1,
+            "offset": 1,
         },
     ),
     "application.search": Probe(

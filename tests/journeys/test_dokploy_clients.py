@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from api.http.published import read_published
@@ -48,6 +49,17 @@ WALK: list[Step] = [
         keep={"key": "id"},
     ),
     step("user.deleteApiKey", {"apiKeyId": "$key"}),
+    step(
+        "organization.inviteMember",
+        {"email": "invited@example.com", "role": "member"},
+        keep={"invitation": "invitationId"},
+    ),
+    step("organization.allInvitations"),
+    step("organization.removeInvitation", {"invitationId": "$invitation"}),
+    step("user.all"),
+    step("organization.updateMemberRole", {"memberId": "$member", "role": "viewer"}),
+    step("user.remove", {"userId": "$user"}),
+    step("auditLog.all", {"limit": 20}),
     step("registry.create", {"registryName": "by client", **CLOUD}, keep={"extra": "registryId"}),
     step("registry.all"),
     step("registry.one", {"registryId": "$extra"}),
@@ -171,6 +183,17 @@ def test_the_walk_calls_every_procedure_that_is_offered() -> None:
     assert {each["call"] for each in WALK} == offered
 
 
+def join_as_member(port: Port, email: str) -> dict[str, Any]:
+    """Accept an invitation by the form of the console; return the member."""
+    invited = port.stack.call("organization.inviteMember", {"email": email})
+    form = {"name": "Ada", "email": email, "password": "correct horse battery"}
+    headers = {"origin": port.stack.url}
+    joined = httpx2.post(f"{port.stack.url}{invited['path']}", data=form, headers=headers)
+    assert joined.status_code == 303, joined.text
+    members: list[dict[str, Any]] = port.stack.call("user.all")
+    return next(each for each in members if each["user"]["email"] == email)
+
+
 @pytest.mark.parametrize("driver", ["cli", "mcp"])
 def test_a_client_of_dokploy_walks_over_every_procedure(
     port: Port, node_modules: Path, driver: str
@@ -185,7 +208,10 @@ def test_a_client_of_dokploy_walks_over_every_procedure(
     server_id = port.servers[0].server_id
     pushed = port.jobs.ended(port.jobs.push(server_id, port.registry_id, WAITS))
     assert pushed["state"] == "succeeded", pushed["error"]
+    member = join_as_member(port, f"{driver}@example.com")
     kept = {
+        "member": member["id"],
+        "user": member["userId"],
         "host": f"http://{port.registry.host}",
         "registry": port.registry_id,
         "server": server_id,

@@ -933,6 +933,7 @@ class AsyncAuditLogProcedures(AsyncGroup):
         actor_id: str | Omit | None = OMIT,
         cursor: str | Omit | None = OMIT,
         limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
     ) -> models.AuditLogPage:
         """List what was done in the organization, the newest first.
 
@@ -944,6 +945,7 @@ class AsyncAuditLogProcedures(AsyncGroup):
             actor_id: Id of the API key or the member who did it.
             cursor: `nextCursor` of the page before.
             limit: Largest number of items in the answer.
+            offset: Number of items to leave out.
         """
         return await self._call(
             Call[models.AuditLogPage](
@@ -956,6 +958,7 @@ class AsyncAuditLogProcedures(AsyncGroup):
                     "actorId": actor_id,
                     "cursor": cursor,
                     "limit": limit,
+                    "offset": offset,
                 },
             )
         )

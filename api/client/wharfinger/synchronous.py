@@ -929,6 +929,7 @@ class AuditLogProcedures(Group):
         actor_id: str | Omit | None = OMIT,
         cursor: str | Omit | None = OMIT,
         limit: int | Omit = OMIT,
+        offset: int | Omit = OMIT,
     ) -> models.AuditLogPage:
         """List what was done in the organization, the newest first.
 
@@ -940,6 +941,7 @@ class AuditLogProcedures(Group):
             actor_id: Id of the API key or the member who did it.
             cursor: `nextCursor` of the page before.
             limit: Largest number of items in the answer.
+            offset: Number of items to leave out.
         """
         return self._call(
             Call[models.AuditLogPage](
@@ -952,6 +954,7 @@ class AuditLogProcedures(Group):
                     "actorId": actor_id,
                     "cursor": cursor,
                     "limit": limit,
+                    "offset": offset,
                 },
             )
         )

@@ -17,8 +17,7 @@ async function openCommandLine() {
     async call(name, args) {
       const program = new Command().exitOverride();
       registerGeneratedCommands(program);
-      const [router, procedure] = name.split(".");
-      const verb = procedure.replace(/([a-z])([A-Z])/g, "$1-$2").toLowerCase();
+      const [router, verb] = name.split(".").map((word) => word.replace(/([a-z])([A-Z])/g, "$1-$2").toLowerCase());
       const words = Object.entries(args).flatMap(([key, value]) => {
         if (value === true) return [`--${key}`];
         return value === null || value === false ? [] : [`--${key}`, flag(value)];
