@@ -58,6 +58,7 @@ def environment() -> Environment:
         json=show_json,
         words=show_words,
         between=show_between,
+        reference=show_reference,
     )
     env.tests["past"] = is_past
     return env
@@ -129,6 +130,14 @@ def show_digest(digest: str | None) -> str | Markup:
 def show_json(document: Any) -> str:
     """Return a document as JSON with line ends."""
     return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def show_reference(reference: str) -> str | Markup:
+    """Return a reference with the first characters of its digest, if it has one."""
+    name, sign, digest = reference.partition("@")
+    if not sign:
+        return reference
+    return Markup("{}@{}").format(clean_text(name), show_digest(digest))
 
 
 def show_words(name: str) -> str:

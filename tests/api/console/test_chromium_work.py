@@ -1,0 +1,123 @@
+"""Pages of jobs and applications in a real Chromium: live, also without a script."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+from playwright.async_api import expect
+from starlette.applications import Starlette
+
+from tests.api.console.browsing import invite
+from tests.api.console.chromium import Tab, open_chromium, open_tab
+from tests.api.console.hostile import HOSTILE
+from tests.api.deploying import create_deployable, make_point
+from tests.api.events.reading import serving
+from tests.api.fleet import TestServer
+from tests.databases import Database
+
+OWNER = "owner@example.com"
+WIDER = "document.documentElement.scrollWidth - innerWidth"
+"""The pixels by which a page is wider than its window."""
+
+
+@pytest.fixture
+async def tab(app: Starlette, database: Database) -> AsyncIterator[Tab]:
+    """The tab of an owner."""
+    async with (
+        serving(app) as (_, url),
+        open_chromium() as chromium,
+        open_tab(chromium, url) as tab,
+    ):
+        await tab.join(invite(database, "owner"), OWNER)
+        yield tab
+
+
+async def pull(client: httpx2.AsyncClient) -> str:
+    job_id: str = (await client.post("/api/image.pull", json={"image": "nginx"})).json()["jobId"]
+    return job_id
+
+
+async def report(server: TestServer, job: Any, layers: list[dict[str, Any]]) -> None:
+    running = {"job_id": job.job_id, "attempt": job.attempt, "progress": {"layers": layers}}
+    await server.call("heartbeat", {"incarnation": server.incarnation, "jobs": [running]})
+
+
+async def test_a_job_is_followed_while_it_runs(
+    tab: Tab, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    job_id = await pull(client)
+    await tab.open(f"/jobs/{job_id}")
+    job = await server.next_job()
+    log = tab.page.locator("#log")
+
+    await server.event(job, "log", {"text": "one\n"})
+    await server.event(job, "log", {"text": HOSTILE})
+    await expect(log).to_contain_text("one")
+    await expect(log).to_contain_text("<b onclick=x>")
+    layer = {"id": "a1b2", "state": "moving", "current_bytes": 512, "total_bytes": 1024}
+    await report(server, job, [layer])
+    await expect(tab.page.get_by_label("Layer a1b2")).to_have_attribute("value", "512")
+    await tab.page.set_viewport_size({"width": 360, "height": 800})
+    assert await tab.page.evaluate(WIDER) <= 0
+    await server.finish(job, "succeeded", result={"reference": "docker.io/library/nginx:latest"})
+
+    await expect(tab.page.locator("h1 .state")).to_have_text("succeeded")
+    assert (await log.inner_text()).splitlines()[0] == "one"
+    assert await tab.page.locator("#log b").count() == 0
+    assert tab.errors == []
+
+
+async def test_pages_of_things_are_shown_without_an_error(
+    tab: Tab, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    application = await create_deployable(client, [server], rollbackActive=True)
+    point = await make_point(client, server, application)
+    job_id = await pull(client)
+    root = f"/applications/{application['applicationId']}"
+    tabs = ("", "/deployments", "/builds", "/logs", "/hooks", "/settings", "/remove")
+
+    for path in (
+        *("/jobs", f"/jobs/{job_id}", "/jobs/cancel", "/rollbacks"),
+        *(f"{root}{each}" for each in tabs),
+        f"{root}/rollbacks/{point['rollbackId']}",
+        f"/deployments/{point['deploymentId']}",
+        f"/builds/{point['buildId']}",
+    ):
+        await tab.open(path)
+        assert await tab.page.locator("h1").count() == 1, path
+        await tab.page.set_viewport_size({"width": 360, "height": 800})
+        assert await tab.page.evaluate(WIDER) <= 0, path
+
+    assert tab.errors == []
+
+
+async def test_an_application_is_created_and_deployed_without_a_script(
+    app: Starlette, client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    async with (
+        serving(app) as (_, url),
+        open_chromium() as chromium,
+        open_tab(chromium, url, java_script_enabled=False) as tab,
+    ):
+        await tab.join(invite(database, "owner"), OWNER)
+        page = tab.page
+        await tab.open("/applications/new")
+        await page.get_by_label("Name", exact=True).fill("Shop")
+        await page.get_by_label("An image that is ready").check()
+        await page.get_by_label("Image", exact=True).fill("nginx:1.29")
+        await page.get_by_role("button", name="Next: Build").click()
+        await page.get_by_role("button", name="Next: Where it runs").click()
+        await page.get_by_label("alpha").check()
+        await page.get_by_label("Ports").fill("8080:80")
+        await page.get_by_role("button", name="Next: Health").click()
+        await page.get_by_role("button", name="Create the application").click()
+        await page.get_by_role("heading", name="Shop").wait_for()
+        await page.get_by_role("button", name="Deploy", exact=True).first.click()
+        await page.get_by_role("heading", name="Deployment").wait_for()
+        await page.get_by_role("button", name="Cancel the deployment").click()
+        await page.get_by_role("status").wait_for()
+
+    [application] = (await client.get("/api/application.all")).json()
+    assert application["serverIds"] == [server.server_id]
+    assert application["ports"][0]["publishedPort"] == 8080
