@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -132,7 +132,7 @@ class _Row:
         return self.registry_id, self.server_id
 
     def shown(self) -> dict[str, Any]:
-        return {**asdict(self), "remedy": REMEDIES.get(self.code or "")}
+        return {**vars(self), "remedy": REMEDIES.get(self.code or "")}
 
 
 async def test_on_servers(context: Context, request: TestOnServers) -> MatrixOutput:

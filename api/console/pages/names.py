@@ -2,10 +2,12 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from api.console.page import Page
 
 Options = list[tuple[str, str]]
+Servers = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,17 @@ async def read_names(page: Page) -> Names:
     )
 
 
-async def name_servers(page: Page) -> dict[str, str]:
+def name_servers(servers: Servers) -> dict[str, str]:
     """Return the names of the servers by their ids."""
-    return {each["serverId"]: each["name"] for each in await page.call("server.all")}
+    return {each["serverId"]: each["name"] for each in servers}
 
 
-async def choose_server(page: Page) -> list[tuple[str, str]]:
+def choose_server(servers: Servers) -> Options:
     """Return the choices of a server for a test: any one, or one that is online."""
-    online = [each for each in await page.call("server.all") if each["online"]]
-    return [
-        ("", "any server that is online"),
-        *((each["serverId"], each["name"]) for each in online),
-    ]
+    online = [(each["serverId"], each["name"]) for each in servers if each["online"]]
+    return [("", "any server that is online"), *online]
 
 
-async def name_applications(page: Page) -> dict[str, str]:
+def name_applications(applications: list[dict[str, Any]]) -> dict[str, str]:
     """Return the names of the applications by their ids."""
-    return {each["applicationId"]: each["name"] for each in await page.call("application.all")}
+    return {each["applicationId"]: each["name"] for each in applications}

@@ -116,10 +116,14 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   }
 });
 
-// Copy what stands in data-copy.
+// Copy what stands in data-copy; without TLS browsers forbid that, so it is only selected.
 document.addEventListener("click", async (event) => {
   const element = event.target.closest?.("[data-copy]");
-  if (!element || !navigator.clipboard) return;
+  if (!element) return;
+  if (!navigator.clipboard) {
+    getSelection().selectAllChildren(element.parentElement.querySelector("pre") ?? element);
+    return;
+  }
   await navigator.clipboard.writeText(element.dataset.copy);
   const shown = element.matches("button") ? "textContent" : "title";
   const before = element[shown];

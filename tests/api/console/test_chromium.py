@@ -17,6 +17,10 @@ from tests.databases import Database
 PAGES = (
     *("", "/registries", "/registries/new", "/matrix", "/servers", "/servers/new"),
     *("/webhooks", "/webhooks/new"),
+    *(f"/registries/{{registry}}{end}" for end in ("", "/edit", "/rotate", "/remove")),
+    *(f"/servers/{{server}}{end}" for end in ("", "/edit", "/remove")),
+    *(f"/webhooks/{{webhook}}{end}" for end in ("", "/edit", "/remove")),
+    "/matrix/{registry}/{server}",
     *("/jobs", "/jobs?state=failed", "/jobs/cancel", "/images/pull", "/images/tag"),
     "/no-such-page",
 )
@@ -34,10 +38,15 @@ async def tab(app: Starlette, database: Database) -> AsyncIterator[Tab]:
         yield tab
 
 
-async def test_every_page_is_shown_without_an_error(tab: Tab, client: httpx2.AsyncClient) -> None:
-    await create_registry(client)
+async def test_every_page_is_shown_without_an_error(
+    tab: Tab, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    registry = (await create_registry(client))["registryId"]
+    webhook = (await client.post("/api/webhook.create", json={"url": "https://ci.example"})).json()
+    ids = {"registry": registry, "server": server.server_id, "webhook": webhook["webhookId"]}
     for path in PAGES:
-        await tab.open(path)
+        await tab.open(path.format(**ids))
+        await tab.page.get_by_role("heading", level=1).wait_for()
 
     assert [error for error in tab.errors if "404" not in error] == []
 
@@ -100,3 +109,39 @@ async def test_a_refused_test_is_explained_beside_its_button(tab: Tab) -> None:
 
     await tab.page.get_by_text("Input validation failed").wait_for()
     assert await tab.page.get_by_label("Name", exact=True).input_value() == "GitHub"
+
+
+async def test_the_join_command_is_copied_by_a_button(tab: Tab) -> None:
+    await tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await tab.open("/servers/new")
+    await tab.page.get_by_label("Name", exact=True).fill("fra-1")
+    await tab.page.get_by_role("button", name="Add and show the join command").click()
+    await tab.page.get_by_role("button", name="Copy").first.click()
+    await tab.page.get_by_role("button", name="Copied").wait_for()
+
+    copied = await tab.page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith(f"WHARF_URL={tab.url} WHARF_JOIN_TOKEN=")
+    assert tab.errors == []
+
+
+async def test_a_registry_is_tested_and_added_without_a_script(
+    app: Starlette, client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    async with (
+        serving(app) as (_, url),
+        open_chromium() as chromium,
+        open_tab(chromium, url, java_script_enabled=False) as tab,
+    ):
+        await tab.join(invite(database, "owner"), "owner@example.com")
+        await tab.open("/registries/new")
+        await tab.page.get_by_label("Name", exact=True).fill("GitHub")
+        await tab.page.get_by_label("Address").fill(GHCR["registryUrl"])
+        await tab.page.get_by_label("Username", exact=True).fill(GHCR["username"])
+        await tab.page.get_by_label("Password or token", exact=True).fill(GHCR["password"])
+        await asyncio.gather(
+            tab.page.get_by_role("button", name="Test and add").click(),
+            server.succeed_next(good_report()),
+        )
+
+        await tab.page.get_by_role("heading", name="GitHub").wait_for()
+        assert tab.errors == []

@@ -1,5 +1,6 @@
 """Add and change a registry: a form whose login is tested before it is stored."""
 
+import asyncio
 from typing import Any
 
 from starlette.responses import Response
@@ -122,7 +123,9 @@ async def _render(
     report: Report | None = None,
 ) -> Response:
     typed = {name: value for name, value in page.form.items() if name not in SECRETS}
-    servers = await page.call("server.all")
+    servers, applications = await asyncio.gather(
+        page.call("server.all"), page.call("application.all")
+    )
     return page.render(
         "registries/form.html",
         fault=fault,
@@ -131,8 +134,8 @@ async def _render(
         values=typed or (_show(registry) if registry else {}),
         kinds=(KEEP, *KINDS) if registry else KINDS,
         servers=servers,
-        server_choices=await choose_server(page),
-        applications=await page.call("application.all"),
+        server_choices=choose_server(servers),
+        applications=applications,
     )
 
 

@@ -1,6 +1,7 @@
 """The matrix: each registry tested from each server, and the report of a cell."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -10,8 +11,11 @@ from api.console.pages.registries.reports import read_report
 from shared.errors import NotFoundError, WharfError
 from shared.jobs.commands import Kind
 
-MAX_ROWS = 100
-MAX_COLUMNS = 20
+MAX_ROWS = 50
+MAX_COLUMNS = 12
+MAX_CELLS = 2000
+"""A larger matrix is read only for the servers that are shown."""
+
 HISTORY = 20
 ACTIVE = ("queued", "dispatched", "running")
 JOBS = 200
@@ -62,38 +66,59 @@ async def show_cell(page: Page) -> Response:
 
 
 async def _render(page: Page, fault: WharfError | None = None) -> Response:
-    registries = _matching(await page.call("registry.all"), "registryName", page.query.get("q"))
-    servers = _matching(await page.call("server.all"), "name", page.query.get("server"))
-    matrix = await page.call("registry.matrix")
-    cells = {(each["registryId"], each["serverId"]): each for each in matrix["cells"]}
+    all_registries, all_servers, running = await asyncio.gather(
+        page.call("registry.all"), page.call("server.all"), _find_running(page)
+    )
+    registries = _matching(all_registries, "registryName", page.query.get("q"))
+    servers = _matching(all_servers, "name", page.query.get("server"))
+    row, column = (_offset(page.query.get(name, "")) for name in ("row", "column"))
+    is_whole = len(all_registries) * len(all_servers) <= MAX_CELLS
+    matrices = await _read_matrices(page, None if is_whole else servers[column:][:MAX_COLUMNS])
+    cells = {
+        (cell["registryId"], cell["serverId"]): cell for each in matrices for cell in each["cells"]
+    }
     if state := page.query.get("state"):
         found = {pair for pair, cell in cells.items() if cell["state"] == state}
-        registries = [each for each in registries if _has(found, 0, each["registryId"])]
-        servers = [each for each in servers if _has(found, 1, each["serverId"])]
-    row, column = (_offset(page.query.get(name, "")) for name in ("row", "column"))
+        rows, columns = {pair[0] for pair in found}, {pair[1] for pair in found}
+        registries = [each for each in registries if each["registryId"] in rows]
+        servers = [each for each in servers if not is_whole or each["serverId"] in columns]
     return page.render(
         "matrix/all.html",
         error=fault,
-        registries=registries[row : row + MAX_ROWS],
+        registries=registries[row:][:MAX_ROWS],
         registry_count=len(registries),
-        servers=servers[column : column + MAX_COLUMNS],
+        servers=servers[column:][:MAX_COLUMNS],
         server_count=len(servers),
         row=row,
         column=column,
         max_rows=MAX_ROWS,
         max_columns=MAX_COLUMNS,
+        is_whole=is_whole,
         cells=cells,
-        running=await _find_running(page),
-        differences=matrix["differences"],
+        running=running,
+        differences=[text for each in matrices for text in each["differences"]],
     )
+
+
+async def _read_matrices(
+    page: Page, servers: Sequence[dict[str, Any]] | None
+) -> list[dict[str, Any]]:
+    """Read the cells of these servers, one by one; without them the whole matrix."""
+    if servers is None:
+        return [await page.call("registry.matrix")]
+    chosen = [each["serverId"] for each in servers]
+    found = await asyncio.gather(*(page.call("registry.matrix", serverId=one) for one in chosen))
+    return list(found)
 
 
 async def _find_running(page: Page) -> dict[tuple[str, str], str]:
     """Return the states of the tests that have not ended, by registry and server."""
-    pages = [
-        await page.call("job.all", state=state, kind=Kind.REGISTRY_TEST, limit=JOBS)
-        for state in ACTIVE
-    ]
+    pages = await asyncio.gather(
+        *(
+            page.call("job.all", state=state, kind=Kind.REGISTRY_TEST, limit=JOBS)
+            for state in ACTIVE
+        )
+    )
     return {
         (job["registryId"], job["serverId"]): job["state"]
         for each in pages
@@ -113,10 +138,6 @@ async def _find_report(page: Page, job_id: str) -> dict[str, Any] | None:
 def _matching(found: list[dict[str, Any]], name: str, wanted: str | None) -> list[dict[str, Any]]:
     words = (wanted or "").lower().split()
     return [each for each in found if all(word in each[name].lower() for word in words)]
-
-
-def _has(pairs: Iterable[tuple[str, str]], position: int, wanted: str) -> bool:
-    return any(pair[position] == wanted for pair in pairs)
 
 
 def _offset(text: str) -> int:

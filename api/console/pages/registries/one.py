@@ -1,5 +1,6 @@
 """Registries: the list, one registry, its test and its removal."""
 
+import asyncio
 from typing import Any
 
 from starlette.responses import Response
@@ -8,13 +9,17 @@ from api.console.page import ROOT, Page, PageRoute
 from api.console.pages.names import choose_server, name_applications, name_servers
 from api.console.rendering import is_past
 from shared.errors import WharfError
+from shared.jobs.states import State
+
+MAX_CELLS = 50
+"""The tests that a registry's page shows; the matrix has all."""
 
 LOGIN_STATES = ("accepted", "untested", "refused", "expired", "due")
 
 
 async def show_all(page: Page) -> Response:
     """List the registries; ``q`` filters by name, host and username, ``login`` by its state."""
-    found = await page.call("registry.all")
+    found, servers = await asyncio.gather(page.call("registry.all"), page.call("server.all"))
     words, state = page.query.get("q", "").lower().split(), page.query.get("login", "")
     states = {each["registryId"]: login_states(each) for each in found}
     shown = [
@@ -29,7 +34,7 @@ async def show_all(page: Page) -> Response:
         states=states,
         all_states=LOGIN_STATES,
         count=len(found),
-        servers=await name_servers(page),
+        servers=name_servers(servers),
     )
 
 
@@ -42,18 +47,23 @@ async def render_one(page: Page, fault: WharfError | None = None) -> Response:
     """Render a registry, and above its content why an action failed."""
     registry_id = page.param("registry_id")
     registry = await page.call("registry.one", registryId=registry_id)
-    matrix = await page.call("registry.matrix", registryId=registry_id)
+    matrix, servers, applications = await asyncio.gather(
+        page.call("registry.matrix", registryId=registry_id),
+        page.call("server.all"),
+        page.call("application.all"),
+    )
     return page.render(
         "registries/one.html",
         error=fault,
         registry=registry,
         states=login_states(registry),
         certificates=_certificates(registry),
-        cells=matrix["cells"],
+        cells=_worst_first(matrix["cells"])[:MAX_CELLS],
+        cell_count=len(matrix["cells"]),
         differences=matrix["differences"],
-        servers=await name_servers(page),
-        server_choices=await choose_server(page),
-        applications=await name_applications(page),
+        servers=name_servers(servers),
+        server_choices=choose_server(servers),
+        applications=name_applications(applications),
     )
 
 
@@ -118,6 +128,10 @@ def _certificates(registry: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     found = [("CA", each) for each in registry["caCertificates"]]
     client = registry["clientIdentity"]
     return [*found, ("client", client)] if client else found
+
+
+def _worst_first(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(cells, key=lambda cell: cell["state"] == State.SUCCEEDED)
 
 
 def _searched(registry: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 The Engine's description comes from the worker, so its form is checked here.
 """
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -117,5 +118,6 @@ def class_of(job: Job) -> str | None:
 
 async def find_active(page: Page, **chosen: str) -> list[Job]:
     """Return the newest jobs that are running, or were sent to their server."""
-    found = [await page.call("job.all", state=state, limit=JOBS, **chosen) for state in ACTIVE]
+    calls = (page.call("job.all", state=state, limit=JOBS, **chosen) for state in ACTIVE)
+    found = await asyncio.gather(*calls)
     return [job for each in found for job in each["jobs"]]

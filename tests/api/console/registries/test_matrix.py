@@ -79,6 +79,27 @@ async def test_the_matrix_is_filtered_by_names_and_by_outcome(
     assert "Nothing matches" in none
 
 
+async def test_a_large_matrix_shows_some_servers_at_a_time(
+    owner: Browser, client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    registry = await tested_registry(client, server)
+    database.execute(
+        "INSERT INTO server (server_id, organization_id, name, description)"
+        " SELECT 'server-' || n, organization_id, 'server-' || n, ''"
+        " FROM server, generate_series(1, 2000) n"
+    )
+
+    first = (await owner.get("/matrix")).text
+    second = (await owner.get("/matrix", column="12")).text
+    failed = (await owner.get("/matrix", state="failed")).text
+
+    cell = f'href="/console{cell_path(registry, server)}"'
+    assert (cell in first, cell in second, cell in failed) == (True, False, False)
+    assert 'href="/console/matrix?column=12"' in first
+    assert 'href="/console/matrix?column=24"' in second
+    assert first.count('<th scope="col">') == second.count('<th scope="col">') == 13
+
+
 async def test_an_earlier_test_of_a_cell_is_opened(
     owner: Browser, client: httpx2.AsyncClient, server: TestServer
 ) -> None:
