@@ -143,6 +143,7 @@ def create_app(
                 server_broker_url=settings.server_broker_url,
                 contexts=contexts,
                 context_quota_bytes=settings.context_quota_bytes,
+                flower_url=settings.flower_url,
                 patience=patience,
                 disk=DiskWatch(settings.data_dir),
                 procedure_names=frozenset((*PROCEDURES, EVENTS.name, UPLOAD.name)),

@@ -77,7 +77,10 @@ class MigrationSettings(DatabaseSettings):
 
 
 class ApiSettings(DatabaseSettings):
-    """Settings of the API; ``data_dir`` stores uploaded contexts for all API processes."""
+    """Settings of the API; ``data_dir`` stores uploaded contexts for all API processes.
+
+    ``flower_url`` is where people open Flower; the API itself does not.
+    """
 
     vault_public_key: str
     admin_key: SecretStr | None = None
@@ -92,6 +95,17 @@ class ApiSettings(DatabaseSettings):
     context_quota_bytes: int = Field(default=10 * 1024**3, ge=1)
     connections: int = Field(default=4096, ge=16)
     connections_per_address: int | None = Field(default=None, ge=1)
+    flower_url: str | None = None
+
+    @field_validator("flower_url")
+    @classmethod
+    def _parse_flower_url(cls, url: str | None, info: ValidationInfo) -> str | None:
+        """Accept an address that may be shown to everybody, so without a login."""
+        if not url:
+            return None
+        if not url.startswith(("http://", "https://")) or "@" in url:
+            raise ValueError(f"{_variable(str(info.field_name))} is not http(s):// and a host")
+        return url.rstrip("/")
 
 
 class ControlSettings(DatabaseSettings):

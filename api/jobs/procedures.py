@@ -100,12 +100,14 @@ class ListedJob(JobOutput):
 class JobDetail(ListedJob):
     """A job with its attempts, its newest events, and why it waits (``waiting``) if it is queued.
 
-    ``verification`` appears shortly after a push or a copy succeeded.
+    ``verification`` appears shortly after a push or a copy succeeded. ``flowerUrl`` shows the
+    newest attempt in Flower.
     """
 
     verification: VerificationOutput | None
     attempts: list[AttemptOutput]
     events: list[EventOutput]
+    flower_url: str | None
 
 
 class JobPage(Output):
@@ -211,7 +213,14 @@ async def one(context: Context, request: ChosenJob) -> JobDetail:
             verification=check and VerificationOutput.model_validate(check.model_dump()),
             attempts=[_attempt(attempt) for attempt in attempts],
             events=[_event(event) for event in reversed(events.all())],
+            flower_url=_flower_url(context, job),
         )
+
+
+def _flower_url(context: Context, job: Job) -> str | None:
+    """Return the address of the attempt's Celery task, whose id control makes of job and number."""
+    base = context.resources.flower_url
+    return f"{base}/task/{job.job_id}.{job.attempt}" if base and job.attempt else None
 
 
 async def cancel_one(context: Context, request: ChosenJob) -> CancelOutput:

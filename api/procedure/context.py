@@ -38,6 +38,7 @@ class Resources:
 
     ``patience`` is how long a request waits for a job. An enrolled server receives the two server
     URLs, which hold no password. ``contexts`` stores uploads; without it uploads are refused.
+    People open Flower at ``flower_url``.
     ``readers``, ``waits``, ``uploads`` and ``bodies`` limit concurrency. ``procedure_names`` are
     those that an API key may be limited to.
     """
@@ -61,6 +62,7 @@ class Resources:
     server_broker_url: str | None
     contexts: ContextStore | None
     context_quota_bytes: int
+    flower_url: str | None
     patience: timedelta
     disk: DiskWatch
     procedure_names: frozenset[str]

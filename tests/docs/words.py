@@ -51,6 +51,13 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
         (),
         "The uploads that one organization may keep. More is answered 413 (`quota_exceeded`).",
     ),
+    "WHARF_FLOWER_URL": (
+        ("`wharf up`",),
+        (
+            "The address at which people open Flower, for example `https://flower.example.com`. "
+            "With it, `job.one` has a `flowerUrl`."
+        ),
+    ),
     "WHARF_CONNECTIONS": (
         (),
         (

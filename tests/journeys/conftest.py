@@ -15,6 +15,7 @@ import pytest
 from tests.journeys.jobs import Jobs
 from worker.local.engines import engines_possible
 from worker.local.fleet import Fleet, start_fleet
+from worker.local.processes import free_port
 from worker.local.registry import LocalRegistry
 from worker.local.stack import LocalServer, Stack
 
@@ -53,7 +54,12 @@ def port() -> Iterator[Port]:
             directory / "registry", address=fleet.address, users={"porter": PASSWORD}
         )
         stack.callback(registry.stop)
-        plane = Stack.start(directory / "wharf", address=fleet.address, durable=False)
+        plane = Stack.start(
+            directory / "wharf",
+            address=fleet.address,
+            durable=False,
+            flower_port=free_port(fleet.address),
+        )
         stack.callback(plane.stop)
         servers = [
             plane.add_server(host.name, host.docker_host, wrapper=host.wrapper)

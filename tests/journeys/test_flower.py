@@ -1,5 +1,6 @@
 """Flower, as operators see it: tasks by the name of their kind, with how they ended."""
 
+import ast
 import time
 from typing import Any
 
@@ -26,7 +27,13 @@ def test_flower_shows_tasks_by_name_and_state_behind_a_login(port: Port) -> None
         assert time.monotonic() < until, tasks()
         port.jobs.ended(port.jobs.pull(port.servers[0].server_id, port.registry_id, missing))
 
-    assert failed()[0]["name"] == "image.pull"
-    assert "image_not_found" in failed()[0]["exception"]
+    [task, *_] = failed()
+    assert task["name"] == "image.pull"
+    job = port.stack.call("job.one", {"jobId": ast.literal_eval(task["args"])[0]})
+    assert job["flowerUrl"] == f"{url}/task/{task['uuid']}"
+    page = httpx2.get(job["flowerUrl"], auth=("admin", password))
+    assert page.is_success
+    assert job["jobId"] in page.text
+    assert "image_not_found" in task["exception"]
     assert httpx2.get(f"{url}/api/tasks").status_code == 401
     assert PASSWORD not in str(tasks())

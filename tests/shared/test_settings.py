@@ -109,3 +109,14 @@ def test_another_database_url_is_refused_without_its_value(url: str) -> None:
         load(MigrationSettings, {"WHARF_DATABASE_URL": url})
 
     assert caught.value.message == "WHARF_DATABASE_URL does not begin with postgresql://"
+
+
+@pytest.mark.parametrize("url", ["flower.example:5555", "https://me:canary@flower.example"])
+def test_an_address_of_flower_that_is_no_link_or_holds_a_login_is_refused(url: str) -> None:
+    api = {"WHARF_DATABASE_URL": URL, "WHARF_VAULT_PUBLIC_KEY": "key"}
+
+    assert load(ApiSettings, {**api, "WHARF_FLOWER_URL": ""}).flower_url is None
+    with pytest.raises(SetupError) as caught:
+        load(ApiSettings, {**api, "WHARF_FLOWER_URL": url})
+
+    assert caught.value.message == "WHARF_FLOWER_URL is not http(s):// and a host"

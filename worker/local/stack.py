@@ -67,6 +67,7 @@ class Stack:
     postgres: LocalPostgres | None = None
     valkey: LocalValkey | None = None
     given_key: str | None = None
+    flower_port: int | None = None
 
     @classmethod
     def start(
@@ -79,12 +80,14 @@ class Stack:
         durable: bool = True,
         rate_per_minute: int = 0,
         admin_key: str | None = None,
+        flower_port: int | None = None,
     ) -> Self:
         """Start databases, schema, API and control, and wait until they are ready.
 
         ``address`` is where servers reach them; ``port`` is the API's (a free one by default).
         ``rate_per_minute`` is how often a key may ask the API; 0 is any number of times.
         ``admin_key`` is the admin key of the first start; one is made by default.
+        ``flower_port`` is where `start_flower` is going to serve; jobs link to it.
 
         Raises:
             SetupError: a port is taken, a directory is in use, or a process does not come up.
@@ -101,6 +104,7 @@ class Stack:
             outside or Outside(),
             rate_per_minute=rate_per_minute,
             given_key=admin_key,
+            flower_port=flower_port,
         )
         if admin_key is not None and stack.admin_key != admin_key:
             raise SetupError(
@@ -181,9 +185,14 @@ class Stack:
         del self.specs[server.name]
         self.children.pop(server.name).stop()
 
-    def start_flower(self, port: int | None = None) -> str:
+    @property
+    def flower_url(self) -> str:
+        """Return the URL of Flower; empty if it has no port yet."""
+        return f"http://{self.address}:{self.flower_port}" if self.flower_port else ""
+
+    def start_flower(self) -> str:
         """Start Flower behind a login; gives its URL."""
-        port = port or free_port(self.address)
+        self.flower_port = port = self.flower_port or free_port(self.address)
         password = self._key("flower.password", lambda: secrets.token_urlsafe(16))
         env = {
             "CELERY_BROKER_URL": self._broker_url("flower"),
@@ -194,7 +203,7 @@ class Stack:
         command = ("-m", "celery", "flower", f"--address={self.address}", f"--port={port}")
         self.run("flower", command, env)
         self.children["flower"].wait_until(lambda: is_listening(self.address, port), deadline=START)
-        return f"http://{self.address}:{port}"
+        return self.flower_url
 
     def run(
         self,
@@ -306,6 +315,7 @@ class Stack:
                 "WHARF_BROKER_URL": self._broker_url("api"),
                 "WHARF_API_RATE_PER_MINUTE": str(self.rate_per_minute),
                 "WHARF_DATA_DIR": str(self.directory.path),
+                "WHARF_FLOWER_URL": self.flower_url,
             },
         )
         self.start_control()

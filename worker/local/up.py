@@ -16,6 +16,7 @@ from shared.errors import EngineError, SetupError, in_sentences
 from shared.settings import Settings, load
 from worker.engine.transport.connection import Engine
 from worker.local.engines import require_right
+from worker.local.processes import free_port
 from worker.local.stack import Outside, Stack
 
 DEFAULT_DATA = Path("~/.local/share/wharfinger")
@@ -57,6 +58,7 @@ def run(data: Path, port: int, console: Console) -> None:
         outside=_outside(),
         rate_per_minute=RATE_PER_MINUTE,
         admin_key=admin_key,
+        flower_port=free_port(),
     )
     try:
         flower = stack.start_flower()

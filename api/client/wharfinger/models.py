@@ -1560,7 +1560,8 @@ class RegistryMatrixCell(Model):
 class JobDetail(Model):
     """A job with its attempts, its newest events, and why it waits (`waiting`) if it is queued.
 
-    `verification` appears shortly after a push or a copy succeeded.
+    `verification` appears shortly after a push or a copy succeeded. `flowerUrl` shows the
+    newest attempt in Flower.
     """
 
     job_id: str
@@ -1589,6 +1590,7 @@ class JobDetail(Model):
     verification: DigestVerification | None
     attempts: list[JobAttempt]
     events: list[JobEvent]
+    flower_url: str | None
 
 
 class Rotation(Model):

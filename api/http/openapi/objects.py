@@ -426,6 +426,7 @@ JOB_DETAIL: Example = {
         }
     ],
     "events": [JOB_EVENT],
+    "flowerUrl": f"https://flower.example/task/{JOB_ID}.1",
 }
 WEBHOOK: Example = {
     "webhookId": WEBHOOK_ID,

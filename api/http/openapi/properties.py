@@ -147,6 +147,7 @@ PROPERTIES = {
     "externalAccount": "Text of an external account's file; no answer contains it.",
     "failedAt": "Time of the last failed delivery.",
     "failedReason": "Message of the error.",
+    "flowerUrl": "Address of the newest attempt in Flower; null without `WHARF_FLOWER_URL`.",
     "failures": "Number of attempts that failed.",
     "federatedTokenFile": "Absolute path of a token on the machine of control.",
     "field": "Name of the field.",

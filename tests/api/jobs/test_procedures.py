@@ -5,7 +5,9 @@ import pytest
 
 from api.fields.shapes import show_document
 from api.jobs import procedures
-from tests.api.asking import create_registry
+from api.main import create_app
+from shared.settings import ApiSettings
+from tests.api.asking import ADMIN_KEY, create_registry, open_client
 from tests.api.deploying import create_deployable
 from tests.api.fleet import KINDS, TestServer
 from tests.databases import Database
@@ -22,6 +24,22 @@ async def pull(client: httpx2.AsyncClient, image: str = "nginx", **more: Any) ->
 async def look(client: httpx2.AsyncClient, job_id: str) -> dict[str, Any]:
     shown: dict[str, Any] = (await client.get("/api/job.one", params={"jobId": job_id})).json()
     return shown
+
+
+async def test_a_job_leads_to_its_newest_task_in_flower(
+    settings: ApiSettings, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    linked = settings.model_copy(update={"flower_url": "https://flower.example/ops"})
+    job_id = await pull(client)
+    app = create_app(linked)
+    async with app.router.lifespan_context(app), open_client(app, ADMIN_KEY) as of_linked:
+        before = (await look(of_linked, job_id))["flowerUrl"]
+        job = await server.next_job()
+        shown = (await look(of_linked, job_id))["flowerUrl"]
+
+    assert before is None
+    assert shown == f"https://flower.example/ops/task/{job_id}.{job.attempt}"
+    assert (await look(client, job_id))["flowerUrl"] is None
 
 
 async def test_a_job_shows_its_whole_story(client: httpx2.AsyncClient, server: TestServer) -> None:

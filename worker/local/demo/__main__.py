@@ -16,6 +16,7 @@ from shared.errors import SetupError, in_sentences
 from worker.local.demo.deployment import DOCKERFILE
 from worker.local.demo.steps import USER, Demo, DemoError
 from worker.local.fleet import start_fleet
+from worker.local.processes import free_port
 from worker.local.registry import LocalRegistry
 from worker.local.repository import LocalRepository
 from worker.local.stack import Stack
@@ -52,7 +53,12 @@ def _started(console: Console) -> Iterator[Demo]:
         stack.callback(keep.stop)
         repository = _serve_sources(directory / "git", fleet.address)
         stack.callback(repository.stop)
-        plane = Stack.start(directory / "wharf", address=fleet.address, durable=False)
+        plane = Stack.start(
+            directory / "wharf",
+            address=fleet.address,
+            durable=False,
+            flower_port=free_port(fleet.address),
+        )
         stack.callback(plane.stop)
         flower = plane.start_flower()
         servers = [
