@@ -100,7 +100,7 @@ def test_a_snippet_has_the_schema_of_its_system(system: System, tmp_path: Path) 
 async def test_the_commands_of_a_snippet_deploy_the_commit(
     system: System, url: str, client: httpx2.AsyncClient, server: TestServer, tmp_path: Path
 ) -> None:
-    application = await create_deployable(client, [server], appName="my-app")
+    application = await create_deployable(client, [server], appName="git-app")
     machine = Machine(tmp_path, system, url)
 
     out, err = await machine.run(server)
@@ -120,7 +120,7 @@ async def test_the_commands_of_a_snippet_deploy_the_commit(
 async def test_the_commands_of_a_snippet_fail_with_the_cause(
     system: System, url: str, client: httpx2.AsyncClient, server: TestServer, tmp_path: Path
 ) -> None:
-    await create_deployable(client, [server], appName="my-app")
+    await create_deployable(client, [server], appName="git-app")
 
     with pytest.raises(subprocess.CalledProcessError) as caught:
         await Machine(tmp_path, system, url, fails=True).run(server)
