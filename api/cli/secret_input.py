@@ -33,7 +33,7 @@ def read_secret(name: str, file: Path | None, *, stdin: bool) -> str | None:
         return _not_empty(name, sys.stdin.read())
     if sys.stdin.isatty():
         # A prompt on standard error: standard output is for what the command answers.
-        return str(typer.prompt(name.capitalize(), hide_input=True, err=True))
+        return str(typer.prompt(f"{name[0].upper()}{name[1:]}", hide_input=True, err=True))
     return None
 
 

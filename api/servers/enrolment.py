@@ -90,7 +90,7 @@ async def enroll(context: Context, request: Enroll) -> Enrolled:
             resources.guesses.fail(context.address, token)
             raise UnauthenticatedError(
                 "the join token is unknown, was used, or is older than 15 minutes",
-                remedy="Create another one: wharf server add NAME --renew.",
+                remedy="Create another one: wharf server create NAME --renew.",
             )
         server = await session.get_one(Server, server_id)
     return Enrolled(

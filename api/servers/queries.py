@@ -60,5 +60,5 @@ async def store_server(session: AsyncSession, server: Server) -> None:
         raise NameTakenError(
             f"a server named {name} already exists",
             remedy="Choose another name. If the server of this name has not joined yet, you can "
-            "also create a new token for it: wharf server add NAME --renew.",
+            "also create a new token for it: wharf server create NAME --renew.",
         ) from None

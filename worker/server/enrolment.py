@@ -45,7 +45,7 @@ def enrol(state: StateDirectory, url: str, token: str) -> Enrolment:
         raise SetupError(
             f"{url} refused to enrol this server: {_reason(answer)}",
             remedy="A join token works once and for 15 minutes. Create another one: "
-            "wharf server add NAME --renew.",
+            "wharf server create NAME --renew.",
         )
     kept = {"api_url": url, "token_hash": hash_token(token)}
     enrolment = _parse(answer).model_copy(update=kept)

@@ -52,7 +52,7 @@ API_CHECK_EVERY = timedelta(seconds=30)
 REGISTER_PATIENCE = timedelta(seconds=60)
 REGISTER_RETRY_SECONDS = 0.3
 
-JOIN_AGAIN_REMEDY = "To join again, create a token with wharf server add NAME and start with it."
+JOIN_AGAIN_REMEDY = "To join again, create a token with wharf server create NAME and start with it."
 
 log = structlog.get_logger()
 

@@ -41,8 +41,8 @@ def make_not_joined_error() -> SetupError:
     """Make the error of a worker whose server has not joined."""
     return SetupError(
         "this server has not joined yet",
-        remedy="Create a token with wharf server add NAME, and set WHARF_URL and WHARF_JOIN_TOKEN "
-        "to the values that it prints.",
+        remedy="Create a token with wharf server create NAME, and set WHARF_URL and "
+        "WHARF_JOIN_TOKEN to the values that it prints.",
     )
 
 

@@ -396,7 +396,7 @@ async def test_a_name_that_is_taken_says_how_to_renew_the_token(
     refused = await client.post("/api/server.create", json={"name": "alpha"})
 
     assert refused.status_code == 409
-    assert "wharf server add NAME --renew" in refused.json()["data"]["cause"]["remedy"]
+    assert "wharf server create NAME --renew" in refused.json()["data"]["cause"]["remedy"]
 
 
 async def test_anybody_may_ask_whether_a_server_was_removed(

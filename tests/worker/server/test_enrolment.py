@@ -96,7 +96,7 @@ async def test_a_refusal_is_reported_with_its_reason_and_without_the_token(
             await enrol_at(fake.host, state)
 
     assert TOKEN not in f"{caught.value.message} {caught.value.remedy}"
-    assert "wharf server add NAME --renew" in caught.value.remedy
+    assert "wharf server create NAME --renew" in caught.value.remedy
     assert state.enrolment is None
 
 

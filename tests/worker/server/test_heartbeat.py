@@ -155,7 +155,7 @@ async def test_a_registration_without_a_role_ends_the_worker_if_it_was_removed(
         await server.presence.register(None, ENGINE)
 
     assert caught.value.message == "this server was removed"
-    assert "wharf server add" in caught.value.remedy
+    assert "wharf server create" in caught.value.remedy
 
 
 async def test_a_registration_waits_for_a_worker_that_may_be_alive(world: World) -> None:
