@@ -69,14 +69,18 @@ def complete(shell: str, url: str, home: Path, typed: str, *expected: str) -> st
         return terminal.wait_for(*expected)
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-async def test_the_name_of_a_registry_is_completed(
-    client: httpx2.AsyncClient, url: str, tmp_path: Path, shell: str
-) -> None:
+def require(shell: str) -> None:
     if shutil.which(shell) is None:
         if os.environ.get("CI"):
             pytest.fail(f"there is no {shell}")
         pytest.skip(f"there is no {shell}")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+async def test_the_name_of_a_registry_is_completed(
+    client: httpx2.AsyncClient, url: str, tmp_path: Path, shell: str
+) -> None:
+    require(shell)
     await create_registry(client, registryName="Production")
 
     typed = "wharf registry show P"
@@ -85,13 +89,15 @@ async def test_the_name_of_a_registry_is_completed(
     assert "Traceback" not in shown
 
 
-async def test_a_name_with_a_space_is_one_word_in_bash(
-    client: httpx2.AsyncClient, url: str, tmp_path: Path
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+async def test_a_name_with_a_space_is_one_word(
+    client: httpx2.AsyncClient, url: str, tmp_path: Path, shell: str
 ) -> None:
+    require(shell)
     await create_registry(client, registryName="Docker Hub")
 
     typed = "wharf registry show D"
-    await asyncio.to_thread(complete, "bash", url, tmp_path, typed, r"Docker\ Hub")
+    await asyncio.to_thread(complete, shell, url, tmp_path, typed, r"Docker\ Hub")
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,17 @@ async def test_a_profile_is_stored_after_it_was_checked(
     assert ADMIN_KEY not in first.out + first.err
 
 
+async def test_variables_that_win_over_the_profile_are_named(
+    url: str, variables: dict[str, str]
+) -> None:
+    given = {**variables, "WHARF_URL": "https://other.example"}
+
+    stored = await wharf(given, "login", url, "--key-stdin", text=ADMIN_KEY)
+
+    assert stored.code == 0
+    assert stored.err == "WHARF_URL: set in the environment, and used before the profile\n"
+
+
 async def test_a_wrong_key_and_an_address_without_an_api_are_not_stored(
     url: str, variables: dict[str, str]
 ) -> None:

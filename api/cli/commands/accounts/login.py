@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from api.cli.client import base_url, call
 from api.cli.command import command, exit_with_sentences
 from api.cli.output.answer import Answer, fields
-from api.cli.output.text import write_line
+from api.cli.output.text import write_line, write_note
 from api.cli.profiles import Profile, Profiles, read_profiles, write_profiles
 from api.cli.secret_input import read_secret
 from api.cli.settings import ClientSettings
@@ -56,6 +56,8 @@ def login(
         profiles = {**stored.profiles, name: Profile(url=address, api_key=SecretStr(key.strip()))}
         path = write_profiles(Profiles(default=name, profiles=profiles), os.environ)
     write_line(f"{_describe(caller)} at {address}; profile {name} is stored in {path}")
+    if winning := [one for one in ("WHARF_URL", "WHARF_API_KEY") if os.environ.get(one)]:
+        write_note(f"{' and '.join(winning)}: set in the environment, and used before the profile")
 
 
 @app.command(epilog="Example: wharf logout")
