@@ -33,9 +33,13 @@ def pages(port: Port) -> list[str]:
     make_image(port.fleet.hosts[0].docker_host, "team/page:1", layer_bytes=(50_000,), seed=3)
     job_id = port.jobs.push(port.servers[0].server_id, port.registry_id, "team/page:1")
     port.jobs.ended(job_id)
+    registry_id, server_id = port.registry_id, port.servers[0].server_id
     return [
         *LISTS,
-        f"/registries/{port.registry_id}",
+        *(f"/registries/{registry_id}{end}" for end in ("", "/edit", "/rotate", "/remove")),
+        f"/matrix/{registry_id}/{server_id}",
+        *(f"/servers/{server_id}{end}" for end in ("", "/edit", "/remove")),
+        *("/servers/new", "/webhooks/new"),
         f"/jobs/{job_id}",
     ]
 
