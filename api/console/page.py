@@ -80,6 +80,11 @@ class Page:
     def query(self) -> Mapping[str, str]:
         return self.request.query_params
 
+    @property
+    def is_fragment(self) -> bool:
+        """Return whether a script loads a region of the page anew."""
+        return "hx-request" in self.request.headers
+
     def param(self, name: str) -> str:
         """Return a part of the path."""
         return str(self.request.path_params[name])

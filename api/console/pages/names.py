@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.console.page import Page
+from shared.errors import WharfError
 
 Options = list[tuple[str, str]]
 Servers = list[dict[str, Any]]
@@ -35,6 +36,33 @@ async def read_names(page: Page) -> Names:
         registries={each["registryId"]: each["registryName"] for each in registries},
         applications={each["applicationId"]: each["name"] for each in applications},
     )
+
+
+async def name_parts(page: Page, job: dict[str, Any]) -> Names:
+    """Read the names of what one job refers to."""
+    ids = {
+        "servers": ("server.one", "serverId", job["serverId"], "name"),
+        "registries": ("registry.one", "registryId", job["registryId"], "registryName"),
+        "applications": (
+            "application.one",
+            "applicationId",
+            job["command"].get("applicationId"),
+            "name",
+        ),
+    }
+    found = await asyncio.gather(*(_name(page, *each) for each in ids.values()))
+    return Names(*found)
+
+
+async def _name(
+    page: Page, procedure: str, field: str, value: str | None, name: str
+) -> dict[str, str]:
+    if not value:
+        return {}
+    try:
+        return {value: (await page.call(procedure, **{field: value}))[name]}
+    except WharfError:
+        return {}
 
 
 def name_servers(servers: Servers) -> dict[str, str]:

@@ -57,11 +57,33 @@ function showBytes(count) {
   return `${count.toFixed(unit ? 1 : 0)} ${units[unit]}`;
 }
 
+// Move the bars of a transfer; false if the page does not have one for each layer yet.
+function showTransfer(progress) {
+  const items = new Map([...document.querySelectorAll("[data-layer]")].map((item) => [item.dataset.layer, item]));
+  const layers = progress?.layers ?? [];
+  if (!layers.length || !layers.every((layer) => items.has(layer.id))) return false;
+  for (const layer of layers) {
+    const isComplete = ["present", "done"].includes(layer.state);
+    const bar = items.get(layer.id).querySelector("progress");
+    const total = layer.totalBytes;
+    if (total || isComplete) bar.value = bar.max = total || 1;
+    if (total && !isComplete) bar.value = layer.currentBytes;
+    const size = total ? `, ${showBytes(layer.currentBytes)} of ${showBytes(total)}` : "";
+    items.get(layer.id).querySelector("small").textContent = clean(layer.state) + size;
+  }
+  const whole = document.querySelector("[data-whole] progress");
+  if (whole && progress.totalBytes) {
+    whole.max = progress.totalBytes;
+    whole.value = progress.currentBytes;
+  }
+  showSpeed(progress);
+  return true;
+}
+
 // How fast a transfer is now, how long it takes, and whether a layer stands still.
-function showSpeed(event) {
+function showSpeed(progress) {
   const place = document.querySelector("[data-speed]");
-  const progress = JSON.parse(event.data).progress;
-  if (!place || !progress) return;
+  if (!place) return;
   const parts = [];
   if (progress.rate) parts.push(`${showBytes(progress.rate)}/s`);
   if (progress.secondsLeft) parts.push(`${progress.secondsLeft} s left`);
@@ -95,7 +117,9 @@ function follow(element) {
     if (source || document.hidden) return;
     source = new EventSource(`${element.dataset.stream}?lastEventId=${encodeURIComponent(last || 0)}`);
     source.addEventListener("log", append);
-    source.addEventListener("snapshot", (event) => { showSpeed(event); soon(); });
+    source.addEventListener("snapshot", (event) => {
+      if (!showTransfer(JSON.parse(event.data).progress)) soon();
+    });
     source.addEventListener("state", (event) => {
       seen(event);
       soon();

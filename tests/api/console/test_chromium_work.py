@@ -58,6 +58,9 @@ async def test_a_job_is_followed_while_it_runs(
     layer = {"id": "a1b2", "state": "moving", "current_bytes": 512, "total_bytes": 1024}
     await report(server, job, [layer])
     await expect(tab.page.get_by_label("Layer a1b2")).to_have_attribute("value", "512")
+    await report(server, job, [{**layer, "current_bytes": 768}])
+    await expect(tab.page.get_by_label("Layer a1b2")).to_have_attribute("value", "768")
+    await expect(tab.page.locator("#speed")).to_contain_text("/s")
     await tab.page.set_viewport_size({"width": 360, "height": 800})
     assert await tab.page.evaluate(WIDER) <= 0
     await server.finish(job, "succeeded", result={"reference": "docker.io/library/nginx:latest"})

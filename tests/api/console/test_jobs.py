@@ -209,3 +209,18 @@ async def move(server: TestServer, job: Released, current: int) -> None:
     layer = {"id": "a1b2", "state": "moving", "current_bytes": current, "total_bytes": 1024}
     report = {"job_id": job.job_id, "attempt": job.attempt, "progress": {"layers": [layer]}}
     await server.call("heartbeat", {"incarnation": server.incarnation, "jobs": [report]})
+
+
+async def test_a_region_that_is_loaded_anew_comes_without_the_log(
+    owner: Browser, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    job_id = await pull(client)
+    job = await server.next_job()
+    await server.event(job, "log", {"text": "a line of the log"})
+    path = f"/console/jobs/{job_id}"
+
+    whole = (await owner.client.get(path)).text
+    region = (await owner.client.get(path, headers={"hx-request": "true"})).text
+
+    assert "a line of the log" in whole
+    assert "a line of the log" not in region and 'id="job"' in region

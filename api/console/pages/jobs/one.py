@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api.console.page import ROOT, Page, PageRoute
 from api.console.pages.jobs.overview import describe
 from api.console.pages.jobs.progress import read_progress
-from api.console.pages.names import read_names
+from api.console.pages.names import name_parts
 from api.http.sse import LAST_EVENT_ID, answer_events
 from shared.errors import WharfError
 from shared.jobs.states import State
@@ -41,12 +41,12 @@ async def show(page: Page, error: WharfError | None = None) -> Response:
         target=describe(job),
         is_over=State(job["state"]).is_final,
         states=[each for each in events if each["state"]],
-        log=[text for each in events if (text := _text(each)) is not None],
+        log=[] if page.is_fragment else _read_log(events),
         last=events[-1]["seq"] if events else 0,
         progress=progress,
         rate=progress.mean_rate(job["startedAt"]) if progress else None,
         again=_again(job),
-        names=await read_names(page),
+        names=await name_parts(page, job),
     )
 
 
@@ -68,6 +68,10 @@ async def stream(page: Page) -> Response:
     query = urlencode({"jobId": page.param("job_id"), "lastEventId": last})
     request = Request({**page.request.scope, "query_string": query.encode()}, page.request.receive)
     return await answer_events(page.resources, request, page.caller)
+
+
+def _read_log(events: list[dict[str, Any]]) -> list[str]:
+    return [text for each in events if (text := _text(each)) is not None]
 
 
 def _text(event: dict[str, Any]) -> str | None:
