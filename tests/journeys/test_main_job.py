@@ -1,30 +1,15 @@
 """The main job, end to end: test, push, pull, cancel, and what dies in between."""
 
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import psycopg
 
 from tests.journeys.conftest import PASSWORD, Port, login
+from tests.journeys.slow_link import slow_link
 from tests.worker.local.conditions import wait_until
-from worker.local.fleet import Host
 from worker.local.images import make_image
 
 LARGE = (60_000_000, 60_000_000)
-
-
-@contextmanager
-def slow_link(host: Host, rate: str) -> Iterator[None]:
-    """Bound what the server sends while the block runs, so that a push is under way for long."""
-    link = [*host.wrapper, "tc", "qdisc", "{}", "dev", "eth0", "root"]
-    bound = ["tbf", "rate", rate, "burst", "256kb", "latency", "50ms"]
-    subprocess.run([word.format("add") for word in link] + bound, check=True)
-    try:
-        yield
-    finally:
-        subprocess.run([word.format("delete") for word in link], check=True)
 
 
 def test_a_pushed_image_is_pulled_by_its_digest_on_another_server(port: Port) -> None:

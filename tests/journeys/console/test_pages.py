@@ -12,35 +12,36 @@ from tests.journeys.console.browser import Tab, open_tab
 from worker.local.images import make_image
 
 LISTS = (
-    *(
-        "",
-        "/registries",
-        "/registries/new",
-        "/matrix",
-        "/jobs",
-        "/applications",
-        "/applications/new",
-    ),
-    *("/rollbacks", "/servers", "/webhooks", "/audit", "/people", "/keys", "/account"),
-    "/organizations",
+    *("", "/registries", "/registries/new", "/matrix", "/jobs", "/images/push", "/images/copy"),
+    *("/applications", "/applications/new", "/rollbacks", "/servers", "/webhooks", "/audit"),
+    *("/people", "/keys", "/account", "/organizations"),
 )
-SIZES = {"phone": (360, 740), "laptop": (1366, 768), "wall": (3840, 2160)}
+SIZES = {"phone": (360, 740), "wall": (3840, 2160)}
 
 
 @pytest.fixture(scope="module")
 def pages(port: Port) -> list[str]:
     """The addresses of all pages, with one object of each kind."""
     make_image(port.fleet.hosts[0].docker_host, "team/page:1", layer_bytes=(50_000,), seed=3)
-    job_id = port.jobs.push(port.servers[0].server_id, port.registry_id, "team/page:1")
+    server_id = port.servers[0].server_id
+    job_id = port.jobs.push(server_id, port.registry_id, "team/page:1")
     port.jobs.ended(job_id)
-    registry_id, server_id = port.registry_id, port.servers[0].server_id
+    webhook = port.stack.call("webhook.create", {"url": "https://hooks.example.com/"})
+    made = port.stack.call(
+        "application.create",
+        {"name": "page", "dockerImage": "nginx:1", "serverIds": [server_id]},
+    )
+    application = f"/applications/{made['applicationId']}"
     return [
         *LISTS,
-        *(f"/registries/{registry_id}{end}" for end in ("", "/edit", "/rotate", "/remove")),
-        f"/matrix/{registry_id}/{server_id}",
-        *(f"/servers/{server_id}{end}" for end in ("", "/edit", "/remove")),
-        *("/servers/new", "/webhooks/new"),
-        f"/jobs/{job_id}",
+        *(f"/registries/{port.registry_id}{part}" for part in ("", "/edit", "/rotate", "/remove")),
+        f"/matrix/{port.registry_id}/{server_id}",
+        *(f"/servers/{server_id}{part}" for part in ("", "/edit", "/remove")),
+        *("/servers/new", "/webhooks/new", f"/webhooks/{webhook['webhookId']}", f"/jobs/{job_id}"),
+        *(
+            f"{application}{part}"
+            for part in ("", "/deployments", "/builds", "/hooks", "/settings")
+        ),
     ]
 
 
