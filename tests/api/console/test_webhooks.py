@@ -116,7 +116,9 @@ async def test_a_message_is_sent_again(
     page = (await owner.get(path)).text
     assert "500" in page
     assert "the-job" in page
-    assert "None of this state" in (await owner.get(path, state="delivered")).text
+    delivered = (await owner.get(path, state="delivered")).text
+    assert "None of this state" in delivered
+    assert f'data-address="/console{path}?state=delivered"' in delivered
 
     answer = await owner.post(f"{path}/deliveries/{delivery_id}")
 

@@ -229,6 +229,7 @@ async def test_a_test_without_a_server_says_why_on_the_page(
 
     assert answer.status_code == 412
     assert "no_server" in answer.text
+    assert f'data-address="/console/registries/{stored["registryId"]}"' in answer.text
     assert stored["registryName"] in answer.text
 
 
