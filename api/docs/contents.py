@@ -22,6 +22,7 @@ CONTENTS = (
     Section(
         "How to",
         (
+            "how-to/console",
             "how-to/registries",
             "how-to/credential-life",
             "how-to/providers",
@@ -108,6 +109,18 @@ def read_pages() -> dict[str, Page]:
 def read_asset(name: str) -> bytes:
     """Read a file of this package that is no page."""
     return files(__package__).joinpath(name).read_bytes()
+
+
+def read_picture(name: str) -> bytes:
+    """Read a picture of the pages.
+
+    Raises:
+        FileNotFoundError: there is none of this name.
+    """
+    folder = files(__package__).joinpath("screenshots")
+    if name not in {entry.name for entry in folder.iterdir()}:
+        raise FileNotFoundError(name)
+    return folder.joinpath(name).read_bytes()
 
 
 def _read(path: str) -> Page:

@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.docs.contents import HOME, ROOT, Page, read_asset, read_pages
+from api.docs.contents import HOME, ROOT, Page, read_asset, read_pages, read_picture
 from api.docs.layout import (
     API_TITLE,
     API_URL,
@@ -64,6 +64,14 @@ class Site:
         results = [(each.url, each.title, each.shown) for each in find(query, entries)]
         return _respond(frame("Search", show_results(query, results), query=query))
 
+    def answer_picture(self, name: str) -> Response:
+        """Answer a picture of a page; 404 for another name."""
+        try:
+            content = read_picture(name)
+        except FileNotFoundError:
+            return _respond(not_found(), 404)
+        return Response(content, media_type="image/png", headers=HEADERS)
+
     def answer_style(self) -> Response:
         """Answer the style sheet."""
         return Response(self._style, media_type="text/css", headers=HEADERS)
@@ -100,7 +108,11 @@ def add_docs(app: Starlette, make_document: MakeDocument) -> None:
     async def page(request: Request) -> Response:
         return await site.answer(request.path_params["path"])
 
+    async def picture(request: Request) -> Response:
+        return site.answer_picture(request.path_params["name"])
+
     app.add_route(f"{ROOT}/style.css", style, methods=METHODS)
+    app.add_route(f"{ROOT}/screenshots/{{name}}", picture, methods=METHODS)
     app.add_route(f"{ROOT}/search", search, methods=METHODS)
     app.add_route(API_URL, reference, methods=METHODS)
     app.add_route(ROOT, home, methods=METHODS)

@@ -33,6 +33,7 @@ class Links(HTMLParser):
         self.ids: list[str] = []
         self.links: list[str] = []
         self.tags: list[str] = []
+        self.pictures: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -40,6 +41,8 @@ class Links(HTMLParser):
         given = dict(attrs)
         if name := given.get("id"):
             self.ids.append(name)
+        if tag == "img" and (source := given.get("src")):
+            self.pictures.append(source)
         if href := given.get("href"):
             self.links.append(href)
 
@@ -90,6 +93,19 @@ async def test_every_link_leads_to_a_page_and_a_heading(client: httpx2.AsyncClie
     assert not wrong
 
 
+async def test_every_picture_of_a_page_opens(client: httpx2.AsyncClient) -> None:
+    shown: set[str] = set()
+    for url in PAGES:
+        page = await client.get(url)
+        shown |= {str(page.url.join(source)) for source in Links(page.text).pictures}
+
+    answers = [await client.get(address) for address in shown]
+    assert answers
+    assert {answer.headers["content-type"] for answer in answers} == {"image/png"}
+    missing = await client.get("/docs/screenshots/..%2Fcontents.py")
+    assert missing.status_code == 404
+
+
 async def test_no_id_stands_twice_on_a_page(client: httpx2.AsyncClient) -> None:
     for url in [*PAGES, "/docs/api"]:
         ids = Links((await client.get(url)).text).ids
@@ -130,7 +146,7 @@ async def test_a_page_leads_to_its_neighbours(client: httpx2.AsyncClient) -> Non
     text = (await client.get("/docs/concepts")).text
 
     assert '<a rel="prev" href="/docs/quickstart">' in text
-    assert '<a rel="next" href="/docs/how-to/registries">' in text
+    assert '<a rel="next" href="/docs/how-to/console">' in text
     assert '<a href="/docs/concepts" aria-current="page">' in text
 
 
