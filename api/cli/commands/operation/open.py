@@ -1,5 +1,6 @@
 """``wharf open``: print the address of a thing in the console."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -9,11 +10,14 @@ from api.cli.command import command
 from api.cli.completion import names_of
 from api.cli.names import (
     APPLICATION,
+    BUILD,
     ID_LENGTH,
     REGISTRY,
     SERVER,
+    WEBHOOK,
     Noun,
     Row,
+    find_deployment_id,
     find_job_id,
     find_matches,
 )
@@ -23,8 +27,31 @@ from shared.errors import SetupError
 
 app = typer.Typer()
 
-FOLDERS = {"registries": REGISTRY, "applications": APPLICATION, "servers": SERVER}
-"""The folders of the console, by what they show; jobs have no names."""
+FOLDERS = {
+    "registries": REGISTRY,
+    "applications": APPLICATION,
+    "servers": SERVER,
+    "webhooks": WEBHOOK,
+}
+"""The folders of the console, with the nouns of the things that have names."""
+
+
+def _whole_id(_: ClientSettings, thing: str) -> str:
+    """Return the id as it is: to look for its beginning all applications would be asked."""
+    if len(thing) < ID_LENGTH:
+        raise SetupError(f"there is no {BUILD.word} {thing}")
+    return thing
+
+
+RECORDS: dict[str, tuple[Callable[[ClientSettings, str], str], str, str]] = {
+    "deployments": (find_deployment_id, "deployment.one", "deploymentId"),
+    "builds": (_whole_id, "build.one", "buildId"),
+    "jobs": (find_job_id, "job.one", "jobId"),
+}
+"""The folders of what has ids alone: how it is found, and the procedure that shows it.
+
+A deployment and a build may share their id with their first job, which their page leads to.
+"""
 
 
 def _complete(context: typer.Context, incomplete: str) -> list[str]:
@@ -38,12 +65,13 @@ def show_address(
         str,
         typer.Argument(
             metavar="THING",
-            help="A registry, application or server by its name or id, or a job by its id.",
+            help="A registry, application, server or webhook by its name or id, or the id of a "
+            "job, deployment or build.",
             autocompletion=_complete,
         ),
     ],
 ) -> None:
-    """Print the address of a registry, an application, a server or a job in the console."""
+    """Print the address of a thing in the console."""
     rows = {folder: call(settings, noun.all) for folder, noun in FOLDERS.items()}
     for exact in (True, False):
         found = [
@@ -55,7 +83,7 @@ def show_address(
             folder, noun, row = _the_only(thing, found)
             write_line(f"{base_url(settings)}/console/{folder}/{row[noun.id]}")
             return
-    write_line(f"{base_url(settings)}/console/jobs/{_find_job(settings, thing)}")
+    write_line(f"{base_url(settings)}/console/{_find_record(settings, thing)}")
 
 
 def _the_only(thing: str, found: list[tuple[str, Noun, Row]]) -> tuple[str, Noun, Row]:
@@ -67,14 +95,16 @@ def _the_only(thing: str, found: list[tuple[str, Noun, Row]]) -> tuple[str, Noun
     return found[0]
 
 
-def _find_job(settings: ClientSettings, thing: str) -> str:
-    try:
-        job_id = find_job_id(settings, thing)
-        if len(thing) >= ID_LENGTH:
-            call(settings, "job.one", {"jobId": job_id})
-    except SetupError:
-        raise SetupError(
-            f"nothing is named {thing}",
-            remedy="Give the name or id of a registry, an application, a server or a job.",
-        ) from None
-    return job_id
+def _find_record(settings: ClientSettings, thing: str) -> str:
+    for folder, (find, procedure, field) in RECORDS.items():
+        try:
+            found = find(settings, thing)
+            call(settings, procedure, {field: found})
+        except SetupError:
+            continue
+        return f"{folder}/{found}"
+    raise SetupError(
+        f"nothing is named {thing}",
+        remedy="Give the name or id of a registry, an application, a server or a webhook, "
+        "or the id of a job, a deployment or a build.",
+    )

@@ -4,6 +4,7 @@ import httpx2
 
 from tests.api.asking import create_application, create_registry
 from tests.api.cli.running import Ran, run
+from tests.api.deploying import create_deployable, deploy
 from tests.api.fleet import TestServer
 
 
@@ -12,12 +13,21 @@ async def test_a_thing_has_the_address_of_its_page(
 ) -> None:
     registry = await create_registry(client, registryName="Team")
     application = await create_application(client, appName="shop")
+    kept = await create_deployable(client, [server], appName="kept")
+    deployment = (await deploy(client, kept["applicationId"]))["deploymentId"]
+    [build] = (
+        await client.get("/api/build.all", params={"applicationId": kept["applicationId"]})
+    ).json()
+    webhook = (await client.post("/api/webhook.create", json={"url": "https://a.example/"})).json()
     job = (await client.post("/api/image.pull", json={"image": "ghcr.io/a/b:1"})).json()["jobId"]
     pages = {
         "Team": f"registries/{registry['registryId']}",
         "shop": f"applications/{application['applicationId']}",
         "alp": f"servers/{server.server_id}",
         job: f"jobs/{job}",
+        "https://a.": f"webhooks/{webhook['webhookId']}",
+        deployment: f"deployments/{deployment}",
+        build["buildId"]: f"builds/{build['buildId']}",
     }
 
     opened = {name: await run(url, "open", name) for name in pages}
