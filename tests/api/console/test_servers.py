@@ -81,7 +81,7 @@ async def test_a_class_of_jobs_is_paused_and_resumed(
     owner: Browser, client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     path = f"/servers/{server.server_id}"
-    await owner.get(path)
+    assert 'aria-label="Pause build jobs"' in (await owner.get(path)).text
 
     await owner.post(f"{path}/pause", **{"class": "build"})
     assert (await show(client, server.server_id))["pausedClasses"] == ["build"]

@@ -1,6 +1,7 @@
 """The pages of registries: add, test, change, rotate and remove one with forms."""
 
 import asyncio
+import json
 from typing import Any
 
 import httpx2
@@ -10,6 +11,7 @@ from starlette.applications import Starlette
 from tests.api.asking import GHCR, create_application, create_registry, open_client
 from tests.api.conftest import add_organization
 from tests.api.console.browsing import Browser
+from tests.api.console.hostile import HOSTILE, SHOWN, require_text
 from tests.api.fleet import TestServer, bad_error, good_report
 from tests.databases import Database
 
@@ -337,3 +339,32 @@ async def test_a_registry_of_another_organization_is_not_found(
 
     assert pages == [404, 404, 404]
     assert posts == [404] * len(FORMS)
+
+
+async def test_text_of_providers_and_servers_is_shown_as_text(
+    owner: Browser, client: httpx2.AsyncClient, database: Database
+) -> None:
+    stored = await create_registry(client)
+    change = {"registryId": stored["registryId"], "password": "newer password"}
+    assert (await client.post("/api/registry.update", json=change)).status_code == 200
+    fault = {"code": HOSTILE, "message": HOSTILE, "remedy": HOSTILE}
+    test = {"server_id": "s", "server_name": HOSTILE, "finding": "failed", "fault": fault}
+    certificate = {
+        "use": "ca",
+        "subject": HOSTILE,
+        "sha256": HOSTILE,
+        "not_after": "2026-01-01T00:00:00+00:00",
+    }
+    database.execute(
+        "UPDATE rotation SET state = 'refused', slot = NULL, finished_at = now(),"
+        " tests = %s::jsonb, error = %s::jsonb",
+        json.dumps([test]),
+        json.dumps(fault),
+    )
+    database.execute("UPDATE registry SET certificates = %s::jsonb", json.dumps([certificate]))
+
+    answer = await owner.get(f"/registries/{stored['registryId']}")
+
+    assert answer.status_code == 200
+    assert answer.text.count(SHOWN) >= 9
+    require_text(answer.text)
