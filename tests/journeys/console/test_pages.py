@@ -40,8 +40,11 @@ def pages(port: Port) -> list[str]:
         *("/servers/new", "/webhooks/new", f"/webhooks/{webhook['webhookId']}", f"/jobs/{job_id}"),
         *(
             f"{application}{part}"
-            for part in ("", "/deployments", "/builds", "/hooks", "/settings")
+            for part in ("", "/deployments", "/builds", "/logs", "/hooks", "/settings", "/remove")
         ),
+        f"/rollbacks?applicationId={made['applicationId']}",
+        *(f"/images/{action}" for action in ("push", "pull", "copy", "tag")),
+        "/jobs/cancel",
     ]
 
 
