@@ -8,14 +8,17 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
+from sqlmodel import select
 
 from api.accounts.passwords import Derivation, Derived, derive, make_salt
 from api.accounts.second_factor import require_code
 from api.accounts.sessions import insert_event, speak
 from api.errors import CodeNeededError, WrongSignInError
-from api.procedure.context import Caller, Resources
+from api.procedure.audit import audit_event
+from api.procedure.context import Caller, Context, Resources
 from shared.errors import InvalidInputError, NotFoundError
 from shared.ids import make_id
+from shared.models import ApiKey
 
 FIND_OWN = """
 SELECT user_id, email, name, salt, derivation, second_factor FROM user_account WHERE user_id = %s
@@ -158,6 +161,23 @@ async def end_other(resources: Resources, caller: Caller, session_id: str) -> No
     """End one of the caller's sessions."""
     async with resources.pool.connection() as connection:
         await connection.execute(END_ONE, (session_id, caller.user_id))
+
+
+async def remove_own_key(context: Context, api_key_id: str) -> None:
+    """Remove a personal key of the caller.
+
+    Raises:
+        NotFoundError: there is no such key of the caller.
+    """
+    query = select(ApiKey).where(
+        ApiKey.api_key_id == api_key_id, ApiKey.member_id == context.caller.actor_id
+    )
+    async with context.transaction() as session:
+        key = (await session.exec(query)).one_or_none()
+        if key is None:
+            raise NotFoundError("API key not found")
+        session.add(audit_event(context, "apiKey.remove", key.api_key_id, name=key.name))
+        await session.delete(key)
 
 
 async def find_organizations(resources: Resources, caller: Caller) -> list[dict[str, Any]]:

@@ -24,11 +24,15 @@ MAX_LIMITS = 100
 
 
 class ApiKeyOutput(Output):
-    """An API key without its secret; ``start`` holds its first characters."""
+    """An API key without its secret; ``start`` holds its first characters.
+
+    A personal key (``memberId``) has at most the role of its member, and ends with the membership.
+    """
 
     api_key_id: str
     name: str
     role: RoleName
+    member_id: str | None
     procedures: list[str]
     networks: list[str]
     start: str
@@ -80,6 +84,13 @@ async def create(context: Context, request: CreateApiKey) -> CreatedApiKey:
         InvalidInputError: there is no such procedure.
         ForbiddenError: the key would be allowed more than the caller's.
     """
+    return await create_for(context, request, None)
+
+
+async def create_for(
+    context: Context, request: CreateApiKey, member_id: str | None
+) -> CreatedApiKey:
+    """Create an API key of a machine, or of a member."""
     require_known(request.procedures, context.resources.procedure_names)
     limits = narrow(context.caller, request.procedures, request.networks)
     key = make_secret(KEY_PREFIX)
@@ -89,6 +100,7 @@ async def create(context: Context, request: CreateApiKey) -> CreatedApiKey:
         "organization_id": context.organization_id,
         "name": request.name,
         "role": request.role,
+        "member_id": member_id,
         **limits,
         "start": key[:START_CHARACTERS],
         "key_hash": hash_secret(key),

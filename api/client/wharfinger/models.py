@@ -63,11 +63,16 @@ class AcrSourceInput(Model):
 
 
 class ApiKey(Model):
-    """An API key without its secret; `start` holds its first characters."""
+    """An API key without its secret; `start` holds its first characters.
+
+    A personal key (`memberId`) has at most the role of its member, and ends with the
+    membership.
+    """
 
     api_key_id: str
     name: str
     role: Annotated[Literal["admin", "member", "viewer"], OPEN]
+    member_id: str | None
     procedures: list[str]
     networks: list[str]
     start: str
@@ -217,6 +222,7 @@ class CreatedApiKey(Model):
     api_key_id: str
     name: str
     role: Annotated[Literal["admin", "member", "viewer"], OPEN]
+    member_id: str | None
     procedures: list[str]
     networks: list[str]
     start: str
@@ -873,6 +879,7 @@ class CreatedUserKey(Model):
     api_key_id: str
     name: str
     role: Annotated[Literal["admin", "member", "viewer"], OPEN]
+    member_id: str | None
     procedures: list[str]
     networks: list[str]
     start: str

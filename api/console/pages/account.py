@@ -1,9 +1,12 @@
 """The account of the person who signed in, and the organizations it belongs to."""
 
+from typing import cast
+
 from pydantic import SecretStr
 from starlette.responses import Response
 
-from api.accounts import account
+from api.accounts import account, api_keys
+from api.accounts.api_keys import CreateApiKey, CreatedApiKey, create_for
 from api.accounts.members import leave
 from api.accounts.passwords import MAX_CHARACTERS, MIN_CHARACTERS
 from api.accounts.second_factor import factor_url, make_factor
@@ -14,15 +17,21 @@ from shared.errors import InvalidInputError, WharfError
 
 MAX_NAME = 200
 HERE = f"{ROOT}/account"
+API_KEY_CREATE = next(one for one in api_keys.PROCEDURES if one.name == "apiKey.create")
 ORGANIZATIONS = f"{ROOT}/organizations"
 
 
-async def show(page: Page, error: WharfError | None = None) -> Response:
-    """Show name, password, second factor and sessions."""
+async def show(
+    page: Page, error: WharfError | None = None, created: CreatedApiKey | None = None
+) -> Response:
+    """Show name, password, second factor, sessions and keys; ``created`` is a new key."""
     user = await account.find_own(page.resources, page.caller)
     secret = page.form.get("secret") or make_factor()
+    keys = [key for key in await page.call("apiKey.all") if key["memberId"] == page.caller.actor_id]
     return page.render(
         "account/show.html",
+        keys=keys,
+        created=created,
         status=status_of(error).http if error else 200,
         error=error,
         user=user,
@@ -77,6 +86,27 @@ async def remove_second_factor(page: Page) -> Response:
     return page.redirect(HERE, "The second factor is removed.")
 
 
+async def create_key(page: Page) -> Response:
+    """Create a personal API key, and show it once."""
+    try:
+        fields = {"name": page.form.get("name", "").strip(), "role": "admin"}
+        request = cast("CreateApiKey", API_KEY_CREATE.parse(fields))
+        created = await create_for(
+            Context(page.resources, page.caller), request, page.caller.actor_id
+        )
+    except WharfError as error:
+        return await show(page, error)
+    return await show(page, created=created)
+
+
+async def remove_key(page: Page) -> Response:
+    """Remove a personal API key."""
+    await account.remove_own_key(
+        Context(page.resources, page.caller), page.form.get("api_key_id", "")
+    )
+    return page.redirect(HERE, "The key is removed.")
+
+
 async def end_session(page: Page) -> Response:
     """End another session."""
     await account.end_other(page.resources, page.caller, page.form.get("session_id", ""))
@@ -129,6 +159,8 @@ ROUTES = (
     PageRoute("/account/second-factor", set_second_factor, "POST"),
     PageRoute("/account/second-factor/remove", remove_second_factor, "POST"),
     PageRoute("/account/sessions/end", end_session, "POST"),
+    PageRoute("/account/keys", create_key, "POST"),
+    PageRoute("/account/keys/remove", remove_key, "POST"),
     PageRoute("/organizations", show_organizations),
     PageRoute("/organizations", create_organization, "POST"),
     PageRoute("/organizations/switch", switch, "POST"),

@@ -459,6 +459,7 @@ API_KEY: Example = {
     "apiKeyId": API_KEY_ID,
     "name": "pipeline",
     "role": "member",
+    "memberId": None,
     "procedures": [],
     "networks": [],
     "start": "wharf_EXAM",

@@ -23,7 +23,7 @@ $$;
 
 -- require_caller(role, column …): refuse the API a change of a row without a key of the row's organization that has
 -- this role; a change of these columns alone needs none. An audit row names the key of its proof. A viewer's key
--- changes nothing, but what it has read may be recorded.
+-- changes nothing, but what it has read may be recorded. Members have keys of their own, with at most their own role.
 CREATE OR REPLACE FUNCTION public.require_caller() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -46,8 +46,11 @@ BEGIN
   IF who.id IS NULL
      OR who.organization_id <> coalesce(changed->>'organization_id', (
        SELECT s.organization_id FROM public.server s WHERE s.server_id = changed->>'server_id'))
-     OR (TG_ARGV[0] = 'admin' AND who.role NOT IN ('owner', 'admin'))
-     OR (who.role = 'viewer' AND TG_TABLE_NAME <> 'audit_event')
+     OR (TG_ARGV[0] = 'admin' AND who.role NOT IN ('owner', 'admin')
+         AND NOT (TG_TABLE_NAME = 'api_key' AND coalesce(changed->>'member_id' = who.id, false)))
+     OR (who.role = 'viewer' AND TG_TABLE_NAME NOT IN ('audit_event', 'api_key'))
+     OR (TG_TABLE_NAME = 'api_key' AND changed->>'member_id' IS NOT NULL
+         AND changed->>'member_id' IS DISTINCT FROM who.id AND TG_OP = 'INSERT')
      OR (TG_TABLE_NAME = 'audit_event' AND changed->>'actor_id' IS DISTINCT FROM who.id) THEN
     RAISE EXCEPTION '% of %: needs a key that may', lower(TG_OP), TG_TABLE_NAME
       USING ERRCODE = 'insufficient_privilege';

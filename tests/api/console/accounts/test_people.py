@@ -160,6 +160,44 @@ async def test_a_key_is_created_shown_once_and_removed(app: Starlette, owner: Br
         assert (await client.get("/api/registry.all")).status_code == 401
 
 
+async def test_a_personal_key_has_the_role_of_its_person_and_goes_with_the_membership(
+    app: Starlette, owner: Browser, viewer: Browser, client: httpx2.AsyncClient
+) -> None:
+    made = await viewer.post("/account/keys", name="mine")
+    key = re.search(r'data-copy="(wharf_[^"]+)"', made.text)
+    assert key
+    async with open_client(app, key[1]) as personal:
+        assert (await personal.get("/api/registry.all")).status_code == 200
+        body = {"name": "more", "role": "admin"}
+        assert (await personal.post("/api/apiKey.create", json=body)).status_code == 403
+        [member] = [m for m in (await client.get("/api/user.all")).json() if m["role"] == "viewer"]
+        [listed] = [k for k in (await client.get("/api/apiKey.all")).json() if k["memberId"]]
+        assert listed["memberId"] == member["id"]
+
+        assert (
+            await owner.post("/account/keys/remove", api_key_id=listed["apiKeyId"])
+        ).status_code == 404
+        raised = {"memberId": member["id"], "role": "admin"}
+        await client.post("/api/organization.updateMemberRole", json=raised)
+        assert (await personal.post("/api/apiKey.create", json=body)).status_code == 200
+
+        await client.post("/api/user.remove", json={"userId": member["userId"]})
+        assert (await personal.get("/api/registry.all")).status_code == 401
+
+
+async def test_a_personal_key_is_removed_by_its_person(app: Starlette, viewer: Browser) -> None:
+    made = await viewer.post("/account/keys", name="mine")
+    key = re.search(r'data-copy="(wharf_[^"]+)"', made.text)
+    chosen = re.search(r'name="api_key_id" value="([^"]+)"', made.text)
+    assert key
+    assert chosen
+
+    assert (await viewer.post("/account/keys/remove", api_key_id=chosen[1])).status_code == 303
+
+    async with open_client(app, key[1]) as personal:
+        assert (await personal.get("/api/registry.all")).status_code == 401
+
+
 async def test_a_key_that_cannot_be_made_keeps_what_was_typed(owner: Browser) -> None:
     answer = await owner.post("/keys", name="pipeline", role="member", networks="10.0.0.0/99")
 
