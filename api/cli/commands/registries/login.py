@@ -8,7 +8,8 @@ import typer
 from api.cli.arguments import Registry
 from api.cli.client import call
 from api.cli.command import Shown, command
-from api.cli.commands.registries.registry import app, read_new_password
+from api.cli.commands.registries.registry import app
+from api.cli.commands.registries.settings import read_new_password
 from api.cli.follow.outcomes import POLL_SECONDS, error_text
 from api.cli.names import REGISTRY, find_id
 from api.cli.output.answer import Answer, lines
