@@ -159,7 +159,7 @@ async def test_a_viewer_sees_no_action_and_is_refused(
     assert job_id in pages[0]
     assert "Cancel" not in pages[0] and "Cancel the job" not in pages[1]
     assert (await viewer.post(f"/jobs/{job_id}/cancel")).status_code == 403
-    await viewer.post("/jobs/cancel", jobIds=job_id)
+    assert (await viewer.post("/jobs/cancel", jobIds=job_id)).status_code == 403
     assert await state_of(client, job_id) == "queued"
 
 
@@ -209,6 +209,18 @@ async def move(server: TestServer, job: Released, current: int) -> None:
     layer = {"id": "a1b2", "state": "moving", "current_bytes": current, "total_bytes": 1024}
     report = {"job_id": job.job_id, "attempt": job.attempt, "progress": {"layers": [layer]}}
     await server.call("heartbeat", {"incarnation": server.incarnation, "jobs": [report]})
+
+
+async def test_a_long_log_says_that_its_first_lines_are_left_out(
+    owner: Browser, client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    job_id = await pull(client)
+    job = await server.next_job()
+    await server.event(job, "log", {"text": "a line"})
+    assert "Earlier lines are left out" not in (await owner.get(f"/jobs/{job_id}")).text
+    database.execute("DELETE FROM job_event WHERE seq < 3")
+
+    assert "Earlier lines are left out" in (await owner.get(f"/jobs/{job_id}")).text
 
 
 async def test_a_region_that_is_loaded_anew_comes_without_the_log(

@@ -10,6 +10,7 @@ from api.console.page import ROOT, Page, PageRoute
 from api.console.pages.jobs.overview import chosen_filters, show_row
 from api.console.pages.names import read_names
 from api.errors import AlreadyEndedError
+from api.procedure.auth import require_role
 from shared.errors import ForbiddenError, InvalidInputError, NotFoundError
 from shared.jobs.states import FINAL, State
 
@@ -33,6 +34,7 @@ async def ask(page: Page) -> Response:
 
 async def cancel(page: Page) -> Response:
     """Cancel the jobs that the page has listed, and no others."""
+    require_role(page.caller, "member")
     ids = [each for each in page.form.get("jobIds", "").split(",") if each]
     if len(ids) > MOST:
         raise InvalidInputError(f"more than {MOST} jobs are cancelled", remedy="Cancel fewer.")

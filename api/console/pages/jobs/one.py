@@ -43,6 +43,7 @@ async def show(page: Page, error: WharfError | None = None) -> Response:
         states=[each for each in events if each["state"]],
         log=[] if page.is_fragment else _read_log(events),
         last=events[-1]["seq"] if events else 0,
+        is_cut=bool(events) and events[0]["seq"] > 1,
         progress=progress,
         rate=progress.mean_rate(job["startedAt"]) if progress else None,
         again=_again(job),
