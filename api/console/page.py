@@ -173,6 +173,12 @@ class Page:
         return f"{self.request.url.path}?{query}" if query else self.request.url.path
 
 
+def notice_of(text: str, answer: object) -> str:
+    """Return a notice with the warnings of a procedure's answer, if it has any."""
+    warnings = answer.get("warnings", ()) if isinstance(answer, dict) else ()
+    return " ".join([text, *(f"{each['message']}." for each in warnings)])
+
+
 def read_form(body: bytes) -> dict[str, str]:
     """Parse ``application/x-www-form-urlencoded``; of a repeated field the last value counts."""
     return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))

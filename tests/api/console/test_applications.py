@@ -92,6 +92,29 @@ async def test_an_application_of_a_repository_is_created_with_its_build_and_toke
     assert application["buildArgs"] == "V=2"
 
 
+async def test_what_has_no_effect_yet_is_said_after_creating(owner: Browser) -> None:
+    source = {**GIT, "customGitUrl": "git@git.example:team/a.git"}
+
+    answer = await walk(owner, source, {}, {"runtime": "container"}, {})
+
+    page = (await owner.get(answer.headers["location"].removeprefix("/console"))).text
+    assert "Shop was created." in page and "builds need a deploy key" in page
+    assert "Make and enter them in the settings" in page
+
+
+async def test_a_plain_application_is_created_without_a_warning(
+    owner: Browser, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    place = {f"server-{server.server_id}": "true", "runtime": "container", "replicas": "1"}
+    numbers = {"rolloutBatch": "0", "stopGraceSeconds": "10"}
+    health = {"healthInterval": "30", "healthRetries": "3"}
+
+    answer = await walk(owner, IMAGE, {"rollbacksToKeep": "10"}, {**place, **numbers}, health)
+
+    page = (await owner.get(answer.headers["location"].removeprefix("/console"))).text
+    assert 'role="status">Shop was created.</p>' in page
+
+
 async def test_a_refused_step_keeps_what_was_typed_and_creates_nothing(
     owner: Browser, client: httpx2.AsyncClient
 ) -> None:

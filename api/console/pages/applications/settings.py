@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from api.console.page import ROOT, Page, PageRoute
+from api.console.page import ROOT, Page, PageRoute, notice_of
 from api.console.pages.applications import forms
 from api.console.pages.names import read_names
 from shared.errors import InvalidInputError, NotFoundError, WharfError
@@ -80,11 +80,12 @@ async def change(page: Page) -> Response:
         fields = PARTS[part](page.form, application["sourceType"] or "")
         if not fields:
             raise InvalidInputError("nothing was typed", remedy="Type what is to change.")
-        await page.call("application.update", **chosen, **fields)
+        answer = await page.call("application.update", **chosen, **fields)
     except WharfError as error:
         return await show(page, error, part)
     path = f"{ROOT}/applications/{chosen['applicationId']}/settings"
-    return page.redirect(path, "Saved. The next build and the next deployment use it.")
+    notice = notice_of("Saved. The next build and the next deployment use it.", answer)
+    return page.redirect(path, notice)
 
 
 async def generate_key(page: Page) -> Response:
