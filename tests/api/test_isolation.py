@@ -106,6 +106,7 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("rollback.all", {"applicationId": "application"}),
     ("rollback.verify", {"applicationId": "application"}),
     ("rollback.rollback", {"rollbackId": "rollback"}),
+    ("rollback.rollback", {"rollbackId": "rollback", "newestDeploymentId": "deployment"}),
     ("rollback.delete", {"rollbackId": "rollback"}),
     ("deployment.all", {"applicationId": "application"}),
     ("deployment.allByServer", {"serverId": "server"}),
