@@ -15,6 +15,7 @@ from tests.bench import (
     latency,
     logins,
     million,
+    pages,
     readers,
     transfers,
 )
@@ -32,6 +33,7 @@ PARTS = {
     "accepting": accepting,
     "readers": readers,
     "million": million,
+    "pages": pages,
 }
 KEPT = Path(".data/bench.json")
 
