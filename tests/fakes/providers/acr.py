@@ -106,7 +106,7 @@ class Acr(Cloud):
             case "/oauth2/exchange":
                 return await self._exchange(request)
             case "/oauth2/token":
-                return self._token(request)
+                return await self._token(request)
         found = self.access.find(bearer(request))
         realm = f"https://{self.host}/oauth2/token"
         if found is None:
@@ -143,12 +143,13 @@ class Acr(Cloud):
         }
         return self.refreshes.issue(owner, name=self.key.sign(claims))
 
-    def _token(self, request: web.Request) -> web.StreamResponse:
+    async def _token(self, request: web.Request) -> web.StreamResponse:
         login = self.basic(request)
         if login is None or not self._accepts(*login):
             return refusal(401, "UNAUTHORIZED", "authentication required")
         rights = frozenset({"pull", "push", "delete"}) if login == self.admin else self.rights
-        granted = {name: actions & rights for name, actions in parse_scopes(request).items()}
+        scopes = await parse_scopes(request)
+        granted = {name: actions & rights for name, actions in scopes.items()}
         claims = {
             "sub": login[0],
             "exp": self.clock.seconds + int(self.access.life.total_seconds()),

@@ -142,6 +142,15 @@ class Cloud:
         self.logins.append((username, password))
         return username, password
 
+    async def login(self, request: web.Request) -> tuple[str, str] | None:
+        """Return the username and password of a form (OAuth 2.0), or those of `basic`."""
+        form = await request.post()
+        if form.get("grant_type") != "password":
+            return self.basic(request)
+        login = str(form.get("username")), str(form.get("password"))
+        self.logins.append(login)
+        return login
+
 
 async def misbehave(how: Misbehaviour) -> web.StreamResponse:
     match how:
@@ -200,15 +209,15 @@ def requested(request: web.Request) -> tuple[str, str]:
     return "", ""
 
 
-def parse_scopes(request: web.Request) -> dict[str, frozenset[str]]:
-    """Return the requested actions by repository."""
+async def parse_scopes(request: web.Request) -> dict[str, frozenset[str]]:
+    """Return the requested actions by repository, from the query and the form of a request."""
+    texts = [*request.query.getall("scope", []), *(await request.post()).getall("scope", [])]
     found: dict[str, frozenset[str]] = {}
-    for text in request.query.getall("scope", []):
-        for scope in text.split():
-            kind, _, rest = scope.partition(":")
-            name, _, actions = rest.rpartition(":")
-            if kind == "repository":
-                found[name] = frozenset(actions.split(","))
+    for scope in " ".join(map(str, texts)).split():
+        kind, _, rest = scope.partition(":")
+        name, _, actions = rest.rpartition(":")
+        if kind == "repository":
+            found[name] = frozenset(actions.split(","))
     return found
 
 

@@ -61,7 +61,7 @@ class Ghcr(Cloud):
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         if request.path == "/token":
-            return self._token(request)
+            return await self._token(request)
         if self.access.find(bearer(request)) is None:
             return challenge(REALM, HOST, "repository:user/image:pull")
         if request.path == "/v2/":
@@ -69,12 +69,18 @@ class Ghcr(Cloud):
         repository, action = requested(request)
         return self._refuse(repository, action) or await self.forward(request)
 
-    def _token(self, request: web.Request) -> web.StreamResponse:
-        """Give a token to every right login, whatever its scopes are: all packages are private."""
+    async def _token(self, request: web.Request) -> web.StreamResponse:
+        """Give a token to every right login, whatever its scopes are: all packages are private.
+
+        Only a GET gets one: containerd tries the POST of OAuth 2.0 first, and where ghcr.io refuses
+        a login, it names a GET.
+        """
+        if request.method == "POST":
+            return web.Response(status=405)
         login = self.basic(request)
         if login and login[1] != self.token.value:
             return refusal(403, "DENIED", "denied")
-        if login is None and parse_scopes(request):
+        if login is None and await parse_scopes(request):
             return refusal(403, "DENIED", "requested access to the resource is denied")
         owner = login[0] if login else ""
         name = base64.b64encode(f"v2:{len(self.access.issued)}:{owner}".encode()).decode()

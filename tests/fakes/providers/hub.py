@@ -104,14 +104,14 @@ class Hub(Cloud):
         self.access.issued.clear()
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
-        login = self.basic(request)
+        login = await self.login(request)
         account = self.accounts.get(login[0]) if login else None
         if login and (account is None or account.password != login[1]):
             content = {"details": "incorrect username or password"}
             return web.json_response(content, status=401)
         granted = {
             name: actions & _find_rights(account, name)
-            for name, actions in parse_scopes(request).items()
+            for name, actions in (await parse_scopes(request)).items()
         }
         seconds = int(self.access.life.total_seconds())
         claims = {
