@@ -187,8 +187,8 @@ def statements_of_api(scenario: ScaleScenario) -> dict[str, tuple[str, Values | 
         "begin once": (idempotency.BEGIN, of_key),
         "keep": (idempotency.STORE_ANSWER, of_key),
         "why it waits": (
-            str(reasons.FACTS).replace(":job_id", "%(job_id)s"),
-            {"job_id": scenario.queued},
+            str(reasons.FACTS).replace(":job_ids", "%(job_ids)s"),
+            {"job_ids": [scenario.queued]},
         ),
         "job of a stream": (rows.JOB, (scenario.queued,)),
         "events of a stream": (rows.EVENTS, (scenario.succeeded, 0, rows.PAGE)),

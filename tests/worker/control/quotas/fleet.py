@@ -31,7 +31,7 @@ from worker.login import Grants
 from worker.oci.transport.settings import ConnectionSettings
 
 HEARTBEAT_SECONDS = 3.0
-FACTS = str(wait_reasons.FACTS).replace(":job_id", "%s").encode()
+FACTS = str(wait_reasons.FACTS).replace(":job_ids", "%s").encode()
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,9 @@ class Fleet:
             "SELECT job_id FROM job WHERE finished_at IS NULL ORDER BY job_id DESC LIMIT 1"
         )
         if rows:
-            cursor = await self.world.api.execute(FACTS, (rows[0]["job_id"],))
+            cursor = await self.world.api.execute(FACTS, ([rows[0]["job_id"]],))
             for facts in await cursor.fetchall():
+                del facts["job_id"]
                 reason = choose_reason(Facts(**facts), None)
                 self.reasons |= {reason.code} if reason else set()
         return not rows
