@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -45,18 +45,21 @@ class Put:
 class HeldRequest:
     """Keeps what is asked by ``method`` of a path with ``part`` waiting until it may ``go_on``.
 
-    ``is_done``: the registry has had the request, and only its answer is kept back.
+    ``is_done``: the registry has had the request, and only its answer is kept back. ``is_written``:
+    only what is asked once the registry has taken a manifest: an Engine with the containerd store
+    asks for it before, too.
     """
 
     method: str
     part: str
     is_done: bool
+    is_written: bool = False
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def keep(self, request: web.Request, *, is_done: bool) -> None:
+    async def keep(self, request: web.Request, puts: Collection[Put], *, is_done: bool) -> None:
         requested = request.method == self.method and self.part in request.path
-        if requested and is_done is self.is_done:
+        if requested and is_done is self.is_done and (puts or not self.is_written):
             self.reached.set()
             await self.go_on.wait()
 
@@ -79,7 +82,7 @@ class Front:
             self.spoiled += 1
             return refusal
         if self.hold is not None:
-            await self.hold.keep(request, is_done=False)
+            await self.hold.keep(request, self.puts, is_done=False)
         if request.transport is None:
             return web.Response(status=499)  # its client has gone: it was lost on the way
         try:
@@ -112,7 +115,7 @@ class Front:
         ) as theirs:
             self._remember(request, theirs)
             if self.hold is not None:
-                await self.hold.keep(request, is_done=True)
+                await self.hold.keep(request, self.puts, is_done=True)
             ours = web.StreamResponse(status=theirs.status, headers=_headers(theirs.headers))
             await ours.prepare(request)
             async for chunk in theirs.content.iter_chunked(CHUNK_BYTES):

@@ -240,7 +240,7 @@ def test_a_cancel_while_the_tag_is_being_written_is_too_late(scenario: LinkScena
     "hold",
     [
         HeldRequest("PUT", "/manifests/", is_done=True),
-        HeldRequest("HEAD", "/manifests/", is_done=False),
+        HeldRequest("HEAD", "/manifests/", is_done=False, is_written=True),
     ],
     ids=["the engine does not know yet", "only the registry's word is missing"],
 )

@@ -13,7 +13,7 @@ from worker.engine.transport.connection import CONTROL_TIMEOUT
 from worker.images.preflight import prepare
 from worker.jobs import transfers
 from worker.jobs.attempt import Attempt, StopReason
-from worker.jobs.last_step import LastStep, carry_out
+from worker.jobs.last_step import PROGRESS_LAG_SECONDS, LastStep, carry_out
 from worker.jobs.logins import find_login
 from worker.jobs.second_opinion import Transfer, find_engine_login, look_ahead, second_opinion
 from worker.jobs.tools import IDLE, Tools, progress_recorder
@@ -117,7 +117,12 @@ async def _push(transfer: Transfer, local: LocalImage, attempt: Attempt, tools: 
     await images.tag(tools.engine, local.image_id, target)
     step = LastStep(progress_recorder(attempt))
     try:
-        return await carry_out(_send(tools, transfer, login, step), attempt, lambda: step.is_last)
+        return await carry_out(
+            _send(tools, transfer, login, step),
+            attempt,
+            lambda: step.is_last,
+            lag_seconds=PROGRESS_LAG_SECONDS,
+        )
     except (asyncio.CancelledError, EngineError, RegistryError) as error:
         if attempt.stop_reason is StopReason.CANCELLED:
             await _wait_for_engine(target, attempt, tools)

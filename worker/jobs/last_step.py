@@ -14,6 +14,12 @@ from worker.progress import TransferProgress
 LAST_STEP_SECONDS = 2.5
 """A cancel ends within five seconds, if the Engine answers."""
 
+PROGRESS_LAG_SECONDS = 0.2
+"""The longest time after which an Engine reports what it does.
+
+An Engine with the containerd image store reports all layers together, ten times a second.
+"""
+
 Result = TypeVar("Result")
 
 
@@ -40,11 +46,13 @@ async def carry_out(
     is_last_step: Callable[[], bool],
     *,
     seconds: float | None = None,
+    lag_seconds: float = 0.0,
 ) -> Result:
     """Return the result of ``work``; a requested cancel in its last step waits for the end.
 
     The cancel waits for ``seconds``, by default `LAST_STEP_SECONDS`. Work that has not
-    ended by then is stopped.
+    ended by then is stopped. ``is_last_step`` may know of the last step ``lag_seconds`` late: the
+    cancel waits for that first.
 
     An Engine may have done what it reports as failed: with a full disk it keeps the tag that it
     refused. So an attempt that fails in its last step counts as failed and not as stopped. Its job
@@ -58,9 +66,12 @@ async def carry_out(
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         is_cancelled = attempt.stop_reason is StopReason.CANCELLED
-        is_last = is_cancelled and is_last_step()
         longest = LAST_STEP_SECONDS if seconds is None else seconds
         try:
+            if is_cancelled and not is_last_step():
+                await asyncio.wait({task}, timeout=lag_seconds)
+                longest -= lag_seconds
+            is_last = is_cancelled and is_last_step()
             await asyncio.wait({task}, timeout=longest if is_last else 0)
             attempt.is_too_late = is_last and task.done()
         finally:

@@ -59,6 +59,36 @@ async def test_a_last_step_that_fails_after_the_cancel_has_failed() -> None:
     assert attempt.is_too_late
 
 
+async def test_a_cancel_waits_for_the_report_of_a_last_step_that_has_begun() -> None:
+    step, attempt = Step(), Attempt("job", 1)
+    reports = iter([False, True])
+
+    def is_last() -> bool:
+        if is_reported := next(reports):
+            asyncio.get_running_loop().call_soon(step.may_end.set)
+        return is_reported
+
+    attempt.task = asyncio.create_task(carry_out(step.work(), attempt, is_last, lag_seconds=0.01))
+    await step.begun.wait()
+
+    attempt.stop(StopReason.CANCELLED)
+
+    assert await attempt.task == "done"
+
+
+async def test_a_cancel_stops_work_whose_last_step_is_not_reported_in_time() -> None:
+    step, attempt = Step(), Attempt("job", 1)
+    attempt.task = asyncio.create_task(
+        carry_out(step.work(), attempt, lambda: False, lag_seconds=0.01)
+    )
+    await step.begun.wait()
+
+    attempt.stop(StopReason.CANCELLED)
+
+    with pytest.raises(asyncio.CancelledError):
+        await attempt.task
+
+
 @pytest.mark.parametrize(
     ("reason", "is_last"),
     [(StopReason.CANCELLED, False), (StopReason.DRAINED, True), (StopReason.LEASE_LOST, True)],
