@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +38,12 @@ class Port:
     @property
     def jobs(self) -> Jobs:
         return Jobs(self.stack)
+
+    def slow_link(self, server: int, rate: str) -> AbstractContextManager[None]:
+        """Limit what this server sends and receives, so that a transfer is under way for long."""
+        namespace = self.fleet.hosts[server].namespace
+        assert namespace is not None
+        return namespace.slow_link(rate)
 
 
 @pytest.fixture(scope="session")

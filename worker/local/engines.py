@@ -157,7 +157,7 @@ def engines_possible() -> str | None:
     """Why no Engine of our own can run here, in one sentence; nothing if one can."""
     if os.geteuid():
         return "Starting a Docker Engine takes root."
-    needed = ("dockerd", "ip", "iptables", "nsenter", "unshare", "mount")
+    needed = ("dockerd", "ip", "tc", "iptables", "nsenter", "unshare", "mount")
     missing = [name for name in needed if shutil.which(name) is None]
     return f"These programs are not installed: {', '.join(missing)}." if missing else None
 

@@ -9,6 +9,8 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -78,6 +80,20 @@ class Namespace:
         self._inside("ip", "link", "set", "lo", "up")
         self._inside("ip", "link", "set", "eth0", "up")
         self._inside("ip", "route", "replace", "default", "via", self.our_address)
+
+    @contextmanager
+    def slow_link(self, rate: str) -> Iterator[None]:
+        """Limit both directions of the cable during the block, to ``80mbit`` for example."""
+        limit = f"root tbf rate {rate} burst 256kb latency 50ms".split()
+        cable = _cable(self.number)
+        self._inside("tc", "qdisc", "add", "dev", "eth0", *limit)
+        try:
+            _run("tc", "qdisc", "add", "dev", cable, *limit)
+            yield
+        finally:
+            for run, device in ((self._inside, "eth0"), (_run, cable)):
+                with contextlib.suppress(SetupError):
+                    run("tc", "qdisc", "delete", "dev", device, "root")
 
     def remove(self) -> None:
         """End the namespace and its cable; what still runs in it loses its network."""

@@ -11,7 +11,6 @@ from playwright.sync_api import expect
 
 from tests.journeys.conftest import PASSWORD, Port
 from tests.journeys.console.browser import Tab, open_tab
-from tests.journeys.slow_link import slow_link
 from tests.worker.engine.contexts import BASE, make_base
 from worker.local.images import make_image
 from worker.local.registry import LocalRegistry
@@ -115,7 +114,7 @@ def test_a_push_shows_its_bars_and_is_cancelled(owner: Tab, port: Port) -> None:
     page.get_by_label("Image on the server").fill("team/story:1")
     page.get_by_label("To the registry").select_option(label="ours")
     page.get_by_label("Server", exact=True).select_option(label=port.servers[0].name)
-    with slow_link(port.fleet.hosts[0], "80mbit"):
+    with port.slow_link(0, "80mbit"):
         page.get_by_role("button", name="Push an image").click()
         bar = page.get_by_role("progressbar").first
         expect(bar).to_be_visible(timeout=SECONDS)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,6 +23,9 @@ from worker.local.stack import LocalServer, Stack
 USER = "porter"
 LAYERS = (24_000_000, 16_000_000, 8_000_000)
 LARGE = (80_000_000, 80_000_000)
+SLOW = "200mbit"
+"""The rate at which an Engine does not push the large image before it is cancelled."""
+
 PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.1
 FINAL = {"succeeded", "failed", "cancelled", "expired"}
@@ -239,17 +243,19 @@ class Demo:
         return f"{version} answers at port {self.deployment.port}"
 
     def _cancel(self) -> str:
-        make_image(self._host(0).docker_host, "demo/large:1", layer_bytes=LARGE, seed=2)
+        host = self._host(0)
+        make_image(host.docker_host, "demo/large:1", layer_bytes=LARGE, seed=2)
         body = {
             "serverId": self.servers[0].server_id,
             "registryId": self.registry_id,
             "image": "demo/large:1",
         }
-        job_id = self.stack.call("image.push", body)["jobId"]
-        self._wait(job_id, lambda job: bool((job["progress"] or {}).get("currentBytes")))
-        self.stack.call("job.cancel", {"jobId": job_id})
-        begun = time.monotonic()
-        self._require(self._wait(job_id, _never), "cancelled")
+        with host.namespace.slow_link(SLOW) if host.namespace else nullcontext():
+            job_id = self.stack.call("image.push", body)["jobId"]
+            self._wait(job_id, lambda job: bool((job["progress"] or {}).get("currentBytes")))
+            self.stack.call("job.cancel", {"jobId": job_id})
+            begun = time.monotonic()
+            self._require(self._wait(job_id, _never), "cancelled")
         return f"ended {time.monotonic() - begun:.1f} s after the request"
 
     def _watch(self, what: str, job_id: str) -> dict[str, Any]:
