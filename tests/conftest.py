@@ -27,8 +27,8 @@ LONGEST_FIRST = (
 """The folders in the order in which they are begun, so that the processes end at the same time;
 what is not named comes last."""
 
-APART = ("tests/journeys/test_demo.py",)
-"""Journeys that use nothing of the others."""
+APART = ("tests/journeys/test_demo.py", "tests/journeys/console")
+"""Journeys that use nothing of the others, or have parts of their own so as not to wait."""
 
 ON_REAL_PARTS = {"namespace", "manager", "network"}
 """Fixtures of which one is behind each test that needs an Engine or root, journeys aside."""
@@ -76,6 +76,8 @@ class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         folder = file.rpartition("/")[0]
+        if folder in APART:
+            return folder
         if file in APART or not f"{folder}/".startswith("tests/journeys/"):
             return file
         return "tests/journeys"
