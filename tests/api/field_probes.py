@@ -342,7 +342,7 @@ PROBES: dict[str, Probe] = {
             "rollbackId": NOTHING,
             "title": "other",
             "description": "other",
-            "newestDeploymentId": refused(NOTHING),
+            "newestDeploymentId": NOTHING,
         },
     ),
     "rollback.delete": Probe({"rollbackId": "$point"}, {"rollbackId": NOTHING}, ("whole_point",)),
