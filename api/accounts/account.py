@@ -16,8 +16,7 @@ from api.accounts.sessions import insert_event, speak
 from api.errors import CodeNeededError, WrongSignInError
 from api.procedure.audit import audit_event
 from api.procedure.context import Caller, Context, Resources
-from shared.errors import InvalidInputError, NotFoundError
-from shared.ids import make_id
+from shared.errors import ConflictError, InvalidInputError, NotFoundError
 from shared.models import ApiKey
 
 FIND_OWN = """
@@ -28,22 +27,18 @@ SELECT user_change_password(%(user_id)s, %(proof)s, %(salt)s, %(derivation)s, %(
                             %(second_factor)s, %(session_id)s) AS changed
 """
 SET_FACTOR = "SELECT user_set_second_factor(%s, %s, %s) AS changed"
-SET_NAME = "UPDATE user_account SET name = %s WHERE user_id = %s"
+SET_NAME = "SELECT user_change_name(%s, %s)"
 SESSIONS = """
 SELECT session_id, address, user_agent, created_at, last_used_at FROM user_session s
  WHERE user_id = %s AND session_is_valid(s) ORDER BY last_used_at DESC
 """
-END_ONE = "DELETE FROM user_session WHERE session_id = %s AND user_id = %s"
+END_ONE = "SELECT session_end(%s, %s)"
 ORGANIZATIONS = """
 SELECT o.organization_id, o.name, m.role FROM member m JOIN organization o USING (organization_id)
  WHERE m.user_id = %s ORDER BY m.created_at, o.organization_id
 """
-SWITCH = """
-UPDATE user_session SET organization_id = %(organization_id)s
- WHERE session_id = %(session_id)s AND EXISTS (
-   SELECT FROM member WHERE user_id = %(user_id)s AND organization_id = %(organization_id)s)
-"""
-CREATE = "SELECT organization_create(%s, %s, %s) AS created"
+SWITCH = "SELECT session_switch(%s, %s) AS switched"
+CREATE = "SELECT organization_create(%s) AS created"
 
 WRONG_PASSWORD = InvalidInputError(
     "the present password is wrong", remedy="Enter the password with which you signed in."
@@ -53,7 +48,7 @@ WRONG_PASSWORD = InvalidInputError(
 async def change_name(resources: Resources, caller: Caller, name: str) -> None:
     """Change the name that others see."""
     async with resources.pool.connection() as connection:
-        await connection.execute(SET_NAME, (name, caller.user_id))
+        await connection.execute(SET_NAME, (bytes.fromhex(caller.proof), name))
 
 
 async def change_password(
@@ -87,8 +82,8 @@ async def change_password(
         await insert_event(connection, caller, "user.changePassword", {})
         row = await (await connection.execute(CHANGE, values)).fetchone()
         if row is None or not row["changed"]:
-            resources.sign_ins.fail(f"account {caller.user_id}", b"")
             raise WRONG_PASSWORD
+    resources.sign_ins.give_back(f"account {caller.user_id}")
 
 
 async def set_second_factor(
@@ -99,24 +94,34 @@ async def set_second_factor(
     Raises:
         InvalidInputError: the password or the code is wrong.
     """
+    _require_right_code(caller, secret, code)
+    _, derived = await _prove(resources, caller, password)
+    await _store_factor(resources, caller, derived, derived.seal_factor(secret))
+
+
+async def remove_second_factor(
+    resources: Resources, caller: Caller, password: SecretStr, code: str
+) -> None:
+    """Let the password alone be enough again.
+
+    Raises:
+        InvalidInputError: the password or the code is wrong.
+    """
+    user, derived = await _prove(resources, caller, password)
+    secret = derived.open_factor(user["second_factor"]) if user["second_factor"] else None
+    if secret is None:
+        raise WRONG_PASSWORD
+    _require_right_code(caller, secret, code)
+    await _store_factor(resources, caller, derived, None)
+
+
+def _require_right_code(caller: Caller, secret: str, code: str) -> None:
     try:
         require_code(caller.user_id or "", secret, code)
     except (CodeNeededError, WrongSignInError):
         raise InvalidInputError(
             "the code is wrong", remedy="Enter the code that the app shows now for Wharfinger."
         ) from None
-    _, derived = await _prove(resources, caller, password)
-    await _store_factor(resources, caller, derived, derived.seal_factor(secret))
-
-
-async def remove_second_factor(resources: Resources, caller: Caller, password: SecretStr) -> None:
-    """Let the password alone be enough again.
-
-    Raises:
-        InvalidInputError: the password is wrong.
-    """
-    _, derived = await _prove(resources, caller, password)
-    await _store_factor(resources, caller, derived, None)
 
 
 async def _store_factor(
@@ -129,15 +134,15 @@ async def _store_factor(
         values = (caller.user_id, derived.proof, factor)
         row = await (await connection.execute(SET_FACTOR, values)).fetchone()
         if row is None or not row["changed"]:
-            resources.sign_ins.fail(f"account {caller.user_id}", b"")
             raise WRONG_PASSWORD
+    resources.sign_ins.give_back(f"account {caller.user_id}")
 
 
 async def _prove(
     resources: Resources, caller: Caller, password: SecretStr
 ) -> tuple[dict[str, Any], Derived]:
     """Return the caller's row and the secrets of the password, which the database checks."""
-    resources.sign_ins.require_room(f"account {caller.user_id}", b"")
+    resources.sign_ins.take(f"account {caller.user_id}", b"")
     user = await find_own(resources, caller)
     return user, await derive(password, user["salt"], user["derivation"])
 
@@ -160,7 +165,7 @@ async def find_sessions(resources: Resources, caller: Caller) -> list[dict[str, 
 async def end_other(resources: Resources, caller: Caller, session_id: str) -> None:
     """End one of the caller's sessions."""
     async with resources.pool.connection() as connection:
-        await connection.execute(END_ONE, (session_id, caller.user_id))
+        await connection.execute(END_ONE, (bytes.fromhex(caller.proof), session_id))
 
 
 async def remove_own_key(context: Context, api_key_id: str) -> None:
@@ -192,22 +197,21 @@ async def switch(resources: Resources, caller: Caller, organization_id: str) -> 
     Raises:
         NotFoundError: the caller is no member of such an organization.
     """
-    values = {
-        "organization_id": organization_id,
-        "session_id": caller.session_id,
-        "user_id": caller.user_id,
-    }
+    values = (bytes.fromhex(caller.proof), organization_id)
     async with resources.pool.connection() as connection:
-        if not (await connection.execute(SWITCH, values)).rowcount:
-            raise NotFoundError("Organization not found")
+        row = await (await connection.execute(SWITCH, values)).fetchone()
+    if row is None or not row["switched"]:
+        raise NotFoundError("Organization not found")
 
 
 async def create_organization(resources: Resources, caller: Caller, name: str) -> str:
     """Create an organization whose owner is the caller; return its id."""
     async with resources.pool.connection() as connection, connection.transaction():
         await speak(connection, caller.proof)
-        row = await (await connection.execute(CREATE, (make_id(), name, make_id()))).fetchone()
+        row = await (await connection.execute(CREATE, (name,))).fetchone()
         if row is None or row["created"] is None:
-            raise NotFoundError("Member not found")
+            raise ConflictError(
+                "you belong to as many organizations as a person may", remedy="Leave one of them."
+            )
         await insert_event(connection, caller, "organization.create", {"name": name})
     return str(row["created"])

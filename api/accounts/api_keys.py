@@ -133,6 +133,7 @@ async def remove(context: Context, request: ChosenApiKey) -> ApiKeyOutput:
     organization_keys = select(ApiKey).where(ApiKey.organization_id == context.organization_id)
     good_admins = organization_keys.where(
         ApiKey.role == "admin",
+        col(ApiKey.member_id).is_(None),
         or_(col(ApiKey.expires_at).is_(None), col(ApiKey.expires_at) > func.now()),
     )
     async with context.transaction() as session:

@@ -16,10 +16,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
+from api.errors import BusyError
+
 MIN_CHARACTERS = 10
 MAX_CHARACTERS = 1024
 SALT_BYTES = 16
 NONCE_BYTES = 12
+MAX_WAITING = 32
 
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="passwords")
 """Each derivation takes 64 MiB and some tens of milliseconds of processor time."""
@@ -65,8 +68,14 @@ def make_salt() -> bytes:
 
 
 async def derive(password: SecretStr, salt: bytes, derivation: Any = None) -> Derived:
-    """Derive the secrets of a password, in a thread, two at a time at most."""
+    """Derive the secrets of a password, in a thread, two at a time at most.
+
+    Raises:
+        BusyError: too many wait for it.
+    """
     parameters = Derivation.model_validate(derivation or {})
+    if _THREADS._work_queue.qsize() >= MAX_WAITING:  # noqa: SLF001 - it has no other way to ask
+        raise BusyError("the API checks too many passwords at the moment")
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_THREADS, _derive, password, salt, parameters)
 

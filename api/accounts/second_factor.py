@@ -38,9 +38,16 @@ def require_code(user_id: str, secret: str, code: str, now: float | None = None)
     step = int((time.time() if now is None else now) // STEP_SECONDS)
     for near in (step, step - 1, step + 1):
         key = (user_id, near)
-        if pyotp.TOTP(secret).verify(given, for_time=near * STEP_SECONDS) and key not in _used:
+        if _is_code(secret, given, near) and key not in _used:
             _used[key] = None
             while len(_used) > REMEMBERED:
                 _used.popitem(last=False)
             return
     raise WrongSignInError
+
+
+def _is_code(secret: str, code: str, step: int) -> bool:
+    try:
+        return pyotp.TOTP(secret).verify(code, for_time=step * STEP_SECONDS)
+    except ValueError:
+        return False  # the secret is none

@@ -1,5 +1,7 @@
 """Sessions of people who signed in: begin, find, end. A token is shown once, in a cookie."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +24,12 @@ NO_SALT = bytes(16)
 """The salt for an address without a user, so that its refusal takes as long as another."""
 
 FIND_USER = "SELECT user_id, salt, derivation, second_factor FROM user_account WHERE email = %s"
+FIND_INVITATION = """
+SELECT invitation_id FROM invitation i WHERE token_hash = %s AND invitation_is_open(i)
+"""
 BEGIN = """
 SELECT session_begin(%(session_id)s, %(user_id)s, %(proof)s, %(token_hash)s, %(address)s,
-                     %(user_agent)s) AS begun
+                     %(user_agent)s, %(organization_id)s) AS begun
 """
 FIND = """
 WITH found AS (
@@ -41,12 +46,14 @@ WITH found AS (
 SELECT * FROM found
 """
 ACCEPT = """
-SELECT invitation_accept(%(invitation_proof)s, %(member_id)s, %(user_id)s, %(email)s, %(name)s,
-                         %(salt)s, %(derivation)s, %(proof)s) AS organization_id
+SELECT accepted_user, accepted_organization
+  FROM invitation_accept(%(invitation_proof)s, %(user_id)s, %(email)s, %(name)s, %(salt)s,
+                         %(derivation)s, %(proof)s)
 """
 SPEAK = "SELECT set_config('wharf.proof', %s, true)"
-END = "DELETE FROM user_session WHERE session_id = %s"
-END_ALL = "DELETE FROM user_session WHERE user_id = %s"
+END = "SELECT session_end(%s, %s)"
+NOBODY_S_ID = "none"
+"""The id for an address without a user, so that its refusal takes as long as another."""
 
 
 @dataclass(frozen=True)
@@ -86,25 +93,49 @@ async def sign_in(resources: Resources, request: SignIn, browser: Browser) -> st
         TooManyFailuresError: too many of those for this account, or from this address.
     """
     email = request.email.strip().lower()
-    for limited in (f"account {email}", browser.address):
-        resources.sign_ins.require_room(limited, b"")
-    async with resources.pool.connection() as connection:
-        user = await (await connection.execute(FIND_USER, (email,))).fetchone()
-    salt, derivation = (user["salt"], user["derivation"]) if user else (NO_SALT, None)
-    derived = await derive(request.password, salt, derivation)
-    try:
+    async with _limited(resources, email, browser):
+        async with resources.pool.connection() as connection:
+            user = await (await connection.execute(FIND_USER, (email,))).fetchone()
+        salt, derivation = (user["salt"], user["derivation"]) if user else (NO_SALT, None)
+        derived = await derive(request.password, salt, derivation)
         user_id = _require_user(user, derived, request.code)
         return await _begin(resources.pool, user_id, derived.proof, browser)
-    except WrongSignInError:
-        for limited in (f"account {email}", browser.address):
-            resources.sign_ins.fail(limited, b"")
+
+
+@asynccontextmanager
+async def _limited(resources: Resources, email: str, browser: Browser) -> AsyncIterator[None]:
+    """Bound the wrong passwords of an account and of an address; what was right does not count.
+
+    An address from which the account has signed in within the hour is not held up by others.
+
+    Raises:
+        TooManyFailuresError: there were too many; nothing was checked.
+    """
+    limits, both = resources.sign_ins, hash_secret(f"{email} {browser.address}")
+    subjects = (f"account {email}", browser.address)
+    was_known = limits.is_good(both)
+    for subject in subjects:
+        limits.take(subject, both)
+    limits.forget(both)  # one try at a time is exempt
+    try:
+        yield
+    except (WrongSignInError, InvalidInputError):
         raise
+    except BaseException:
+        for subject in subjects:
+            limits.give_back(subject)
+        if was_known:
+            limits.succeed(both)
+        raise
+    for subject in subjects:
+        limits.give_back(subject)
+    limits.succeed(both)
 
 
 def _require_user(user: dict[str, Any] | None, derived: Derived, code: str) -> str:
     """Return the user's id once the second factor is right; the database checks the password."""
     if user is None:
-        raise WrongSignInError
+        return NOBODY_S_ID
     if user["second_factor"] is not None:
         secret = derived.open_factor(user["second_factor"])
         if secret is None:
@@ -113,7 +144,14 @@ def _require_user(user: dict[str, Any] | None, derived: Derived, code: str) -> s
     return str(user["user_id"])
 
 
-async def _begin(pool: Pool, user_id: str, proof: bytes, browser: Browser) -> str:
+async def _begin(
+    pool: Pool,
+    user_id: str,
+    proof: bytes,
+    browser: Browser,
+    joined: str | None = None,
+) -> str:
+    """Begin a session, in the organization that was ``joined`` now; return its token."""
     token, session_id = make_secret(TOKEN_PREFIX), make_id()
     values = {
         "session_id": session_id,
@@ -122,13 +160,22 @@ async def _begin(pool: Pool, user_id: str, proof: bytes, browser: Browser) -> st
         "token_hash": hash_secret(token),
         "address": browser.address,
         "user_agent": browser.user_agent,
+        "organization_id": joined,
     }
+    action = "organization.acceptInvitation" if joined else "user.signIn"
     async with pool.connection() as connection, connection.transaction():
         row = await (await connection.execute(BEGIN, values)).fetchone()
         if row is None or not row["begun"]:
             raise WrongSignInError
-        await _record(connection, token, "user.signIn", {"address": browser.address})
+        await _record(connection, token, action, {"address": browser.address})
     return token
+
+
+NOT_VALID = InvalidInputError(
+    "this invitation is not valid for this address and password",
+    remedy="Use the address that was invited, and your own password if you have an account. If the "
+    "link was used or has expired, ask for a new one.",
+)
 
 
 @dataclass(frozen=True)
@@ -138,44 +185,44 @@ class NewUser:
     name: str
     email: str
     password: SecretStr
+    code: str = ""
 
 
 async def join(resources: Resources, invitation: str, user: NewUser, browser: Browser) -> str:
     """Accept an invitation by its token; return the token of a new session.
 
     Raises:
-        InvalidInputError: the invitation is used up, expired or for another address; or the address
-            belongs to a user with another password.
+        InvalidInputError: the invitation is used up, expired or for another address, or its inviter
+            may not invite any more; or the address belongs to a user with another password.
+        WrongSignInError, CodeNeededError: the user has a second factor.
+        TooManyFailuresError: too many of those for this account, or from this address.
     """
     email = user.email.strip().lower()
-    resources.sign_ins.require_room(browser.address, b"")
-    async with resources.pool.connection() as connection:
-        known = await (await connection.execute(FIND_USER, (email,))).fetchone()
-    salt, derivation = make_salt(), Derivation().model_dump()
-    if known is not None:
-        salt, derivation = known["salt"], known["derivation"]
-    derived = await derive(user.password, salt, derivation)
-    user_id = known["user_id"] if known else make_id()
-    values = {
-        "invitation_proof": proof_of(invitation),
-        "member_id": make_id(),
-        "user_id": user_id,
-        "email": email,
-        "name": user.name,
-        "salt": salt,
-        "derivation": Jsonb(derivation),
-        "proof": derived.proof,
-    }
-    async with resources.pool.connection() as connection:
-        row = await (await connection.execute(ACCEPT, values)).fetchone()
-    if row is None or row["organization_id"] is None:
-        resources.sign_ins.fail(browser.address, b"")
-        raise InvalidInputError(
-            "this invitation is not valid for this address and password",
-            remedy="Use the address that was invited, and your own password if you have an "
-            "account. If the link was used or has expired, ask for a new one.",
-        )
-    return await _begin(resources.pool, user_id, derived.proof, browser)
+    async with _limited(resources, email, browser):
+        async with resources.pool.connection() as connection:
+            found = await connection.execute(FIND_INVITATION, (hash_secret(invitation),))
+            if await found.fetchone() is None:
+                raise NOT_VALID
+            known = await (await connection.execute(FIND_USER, (email,))).fetchone()
+        salt, derivation = make_salt(), Derivation().model_dump()
+        if known is not None:
+            salt, derivation = known["salt"], known["derivation"]
+        derived = await derive(user.password, salt, derivation)
+        values = {
+            "invitation_proof": proof_of(invitation),
+            "user_id": _require_user(known, derived, user.code) if known else None,
+            "email": email,
+            "name": user.name,
+            "salt": salt,
+            "derivation": Jsonb(derivation),
+            "proof": derived.proof,
+        }
+        async with resources.pool.connection() as connection:
+            row = await (await connection.execute(ACCEPT, values)).fetchone()
+        if row is None:
+            raise NOT_VALID
+        joined = row["accepted_organization"]
+        return await _begin(resources.pool, row["accepted_user"], derived.proof, browser, joined)
 
 
 async def find_session(pool: Pool, token: str | None) -> SignedIn | None:
@@ -199,10 +246,8 @@ async def end_session(pool: Pool, caller: Caller, *, everywhere: bool = False) -
     async with pool.connection() as connection, connection.transaction():
         await speak(connection, caller.proof)
         await insert_event(connection, caller, "user.signOut", {"everywhere": everywhere})
-        if everywhere:
-            await connection.execute(END_ALL, (caller.user_id,))
-        else:
-            await connection.execute(END, (caller.session_id,))
+        session_id = None if everywhere else caller.session_id
+        await connection.execute(END, (bytes.fromhex(caller.proof), session_id))
 
 
 async def _record(connection: Connection, token: str, action: str, data: dict[str, Any]) -> None:

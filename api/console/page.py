@@ -16,12 +16,13 @@ from api.http.perform import perform
 from api.http.status import status_of
 from api.procedure.context import Caller, Resources
 from api.procedure.procedure import Procedure
-from shared.errors import WharfError
+from shared.errors import InvalidInputError, WharfError
 
 ROOT = "/console"
 NOTICE_COOKIE = "wharf_notice"
 NOTICE_SECONDS = 60
 MAX_NOTICE = 500
+MAX_FIELDS = 5_000
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -180,5 +181,17 @@ def notice_of(text: str, answer: object) -> str:
 
 
 def read_form(body: bytes) -> dict[str, str]:
-    """Parse ``application/x-www-form-urlencoded``; of a repeated field the last value counts."""
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    """Parse ``application/x-www-form-urlencoded``; of a repeated field the last value counts.
+
+    Raises:
+        InvalidInputError: it has a NUL character or too many fields.
+    """
+    try:
+        fields = parse_qsl(
+            body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS
+        )
+    except ValueError:
+        raise InvalidInputError("the form has too many fields") from None
+    if any("\0" in text for field in fields for text in field):
+        raise InvalidInputError("the form has a NUL character, which no text may have")
+    return dict(fields)

@@ -36,9 +36,9 @@ def clear_cookie(response: Response) -> None:
     response.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="lax")
 
 
-def csrf_token(token: str) -> str:
-    """Return the token for the forms of a session."""
-    digest = hmac.new(token.encode(), b"csrf", hashlib.sha256).digest()
+def csrf_token(token: str, organization_id: str) -> str:
+    """Return the token for the forms of a session while it is in an organization."""
+    digest = hmac.new(token.encode(), organization_id.encode(), hashlib.sha256).digest()
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
@@ -53,9 +53,10 @@ def require_same_origin(request: Request) -> None:
         )
 
 
-def require_csrf(token: str, given: str) -> None:
-    """Raise `ForbiddenError` for a form without the token of the session."""
-    if not hmac.compare_digest(csrf_token(token).encode(), given.encode()):
+def require_csrf(expected: str, given: str) -> None:
+    """Raise `ForbiddenError` for a form without the token of the session and its organization."""
+    if not hmac.compare_digest(expected.encode(), given.encode()):
         raise ForbiddenError(
-            "this form belongs to another session", remedy="Load the page again, and send it then."
+            "this form belongs to another session or organization",
+            remedy="Load the page again, and send it then.",
         )

@@ -16,10 +16,11 @@ from shared.database import Pool
 
 CHECK_EVERY = timedelta(seconds=2)
 VALID_KEYS = """
-SELECT api_key_id AS key_id FROM api_key
+SELECT api_key_id AS key_id, organization_id FROM api_key
  WHERE api_key_id = ANY(%(ids)s) AND (expires_at IS NULL OR expires_at > now())
 UNION ALL
-SELECT session_id FROM user_session s WHERE session_id = ANY(%(ids)s) AND session_is_valid(s)
+SELECT session_id, organization_id FROM user_session s
+ WHERE session_id = ANY(%(ids)s) AND session_is_valid(s)
    AND EXISTS (SELECT FROM member m WHERE m.user_id = s.user_id
                 AND m.organization_id = s.organization_id)
 """
@@ -32,6 +33,7 @@ class Reader:
     """One open stream of an API key or a session (``key_id``); ``news`` wakes it."""
 
     key_id: str
+    organization_id: str = ""
     is_ended: bool = False
     news: asyncio.Event | None = None
 
@@ -56,7 +58,7 @@ class Readers:
             TooManyAtOnceError, BusyError: there are too many readers.
         """
         with self.limit.hold(organization_id, key_id):
-            reader = Reader(key_id)
+            reader = Reader(key_id, organization_id)
             self._open.add(reader)
             try:
                 yield reader
@@ -64,15 +66,16 @@ class Readers:
                 self._open.discard(reader)
 
     async def check(self, pool: Pool) -> None:
-        """End the streams of keys and sessions that were removed or have expired."""
+        """End the streams of keys and sessions that are over, or changed their organization."""
         key_ids = {reader.key_id for reader in self._open}
         if not key_ids:
             return
         async with pool.connection() as connection:
             rows = await (await connection.execute(VALID_KEYS, {"ids": list(key_ids)})).fetchall()
-        gone = key_ids - {row["key_id"] for row in rows}
-        for reader in [reader for reader in self._open if reader.key_id in gone]:
-            reader.end()
+        valid = {(row["key_id"], row["organization_id"]) for row in rows}
+        for reader in list(self._open):
+            if reader.key_id in key_ids and (reader.key_id, reader.organization_id) not in valid:
+                reader.end()
 
     @asynccontextmanager
     async def checking(self, pool: Pool, every: timedelta = CHECK_EVERY) -> AsyncIterator[None]:

@@ -158,7 +158,7 @@ async def _answer(shared: _SharedCall, call: Call, key: Repeatable | WharfError 
         if limit.expired() or cost_its_connection(error):
             answer = Failure(call.path, explain_unavailable(resources, error))
         else:
-            _log_defect(call.logged, error)
+            log_defect(call.logged, error)
             answer = Failure(call.path, InternalError())
     milliseconds = round((time.monotonic() - began) * 1000, 1)
     log.info("call", procedure=call.logged, status=answer.http, milliseconds=milliseconds)
@@ -239,11 +239,11 @@ def _prefers_async(request: Request) -> bool:
 def _presentable(error: WharfError) -> WharfError:
     if status_of(error) is not INTERNAL or isinstance(error, InternalError):
         return error
-    _log_defect("", error)
+    log_defect("", error)
     return InternalError()
 
 
-def _log_defect(name: str, error: Exception) -> None:
+def log_defect(name: str, error: Exception) -> None:
     """Log the class of an error and its lines, not its text, which may hold values."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]

@@ -39,23 +39,46 @@ class GuessLimit:
         Raises:
             TooManyFailuresError: the address failed too often.
         """
-        if not self.per_minute or self._is_good(secret_hash):
+        if not self.per_minute or self.is_good(secret_hash):
             return
         over = self._failures(address) + 1 - self.per_minute
         if over > 0:
             self.refused += 1
             raise TooManyFailuresError(math.ceil(over * MINUTE / self.per_minute))
 
+    def take(self, address: str, secret_hash: bytes) -> None:
+        """Count a try before it is checked, so that many at once cannot pass; see `give_back`.
+
+        Raises:
+            TooManyFailuresError: the address failed too often.
+        """
+        self.require_room(address, secret_hash)
+        self._count(address, 1)
+
+    def give_back(self, address: str) -> None:
+        """Count a try no more, as it was no wrong guess."""
+        self._count(address, -1)
+
     def fail(self, address: str, secret_hash: bytes) -> None:
         """Record that the secret was wrong."""
+        self.forget(secret_hash)
+        self._count(address, 1)
+
+    def forget(self, secret_hash: bytes) -> None:
+        """Count the secret as valid no more."""
         self._good.pop(secret_hash, None)
-        _put(self._spent, address, (self._failures(address) + 1, self.clock()), MAX_ADDRESSES)
+
+    def _count(self, address: str, change: int) -> None:
+        """Change the number of failures; it is bounded, so that nobody is locked out for long."""
+        failures = min(max(self._failures(address) + change, 0.0), 2.0 * self.per_minute)
+        _put(self._spent, address, (failures, self.clock()), MAX_ADDRESSES)
 
     def succeed(self, secret_hash: bytes) -> None:
         """Record that the secret was valid."""
         _put(self._good, secret_hash, self.clock(), MAX_GOOD)
 
-    def _is_good(self, secret_hash: bytes) -> bool:
+    def is_good(self, secret_hash: bytes) -> bool:
+        """Return whether the secret was valid within the last hour."""
         since = self._good.get(secret_hash)
         return since is not None and self.clock() - since < GOOD_SECONDS
 

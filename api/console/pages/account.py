@@ -1,5 +1,6 @@
 """The account of the person who signed in, and the organizations it belongs to."""
 
+import re
 from typing import cast
 
 from pydantic import SecretStr
@@ -16,6 +17,7 @@ from api.procedure.context import Context
 from shared.errors import InvalidInputError, WharfError
 
 MAX_NAME = 200
+_SECRET = re.compile("[A-Z2-7]{32}")
 HERE = f"{ROOT}/account"
 API_KEY_CREATE = next(one for one in api_keys.PROCEDURES if one.name == "apiKey.create")
 ORGANIZATIONS = f"{ROOT}/organizations"
@@ -26,7 +28,9 @@ async def show(
 ) -> Response:
     """Show name, password, second factor, sessions and keys; ``created`` is a new key."""
     user = await account.find_own(page.resources, page.caller)
-    secret = page.form.get("secret") or make_factor()
+    secret = page.form.get("secret", "")
+    if not _SECRET.fullmatch(secret):
+        secret = make_factor()
     keys = [key for key in await page.call("apiKey.all") if key["memberId"] == page.caller.actor_id]
     return page.render(
         "account/show.html",
@@ -80,7 +84,8 @@ async def set_second_factor(page: Page) -> Response:
 async def remove_second_factor(page: Page) -> Response:
     """Require no code any more."""
     try:
-        await account.remove_second_factor(page.resources, page.caller, _password(page))
+        code = page.form.get("code", "")
+        await account.remove_second_factor(page.resources, page.caller, _password(page), code)
     except WharfError as error:
         return await show(page, error)
     return page.redirect(HERE, "The second factor is removed.")

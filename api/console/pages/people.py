@@ -10,6 +10,7 @@ from shared.errors import WharfError
 
 PEOPLE = f"{ROOT}/people"
 KEYS = f"{ROOT}/keys"
+MAX_DIGITS = 6
 ROLES = ("viewer", "member", "admin", "owner")
 
 
@@ -84,7 +85,8 @@ async def create_key(page: Page) -> Response:
         "networks": page.form.get("networks", "").split(),
     }
     if days := page.form.get("days", "").strip():
-        fields["expiresInSeconds"] = int(days) * 86400 if days.isdecimal() else days
+        is_number = days.isdecimal() and len(days) <= MAX_DIGITS
+        fields["expiresInSeconds"] = int(days) * 86400 if is_number else days
     try:
         created = await page.call("apiKey.create", **fields)
     except WharfError as error:

@@ -3,7 +3,7 @@
 from pydantic import SecretStr
 from starlette.responses import Response
 
-from api.accounts.passwords import MIN_CHARACTERS
+from api.accounts.passwords import MAX_CHARACTERS, MIN_CHARACTERS
 from api.accounts.sessions import Browser, NewUser, SignIn, end_session, join, sign_in
 from api.console.page import ROOT, Page, PageRoute
 from api.console.session import clear_cookie, set_cookie
@@ -44,7 +44,7 @@ async def submit(page: Page) -> Response:
 
 async def show_invitation(page: Page) -> Response:
     """Show the form for an invited person; the link is checked when it is sent."""
-    return page.render("account/join.html", min_characters=MIN_CHARACTERS)
+    return page.render("account/join.html", min_characters=MIN_CHARACTERS, needs_code=False)
 
 
 async def accept_invitation(page: Page) -> Response:
@@ -53,9 +53,12 @@ async def accept_invitation(page: Page) -> Response:
         user = _read_user(page)
         token = await join(page.resources, page.param("token"), user, browser_of(page))
     except WharfError as error:
-        status = status_of(error).http
         return page.render(
-            "account/join.html", status=status, error=error, min_characters=MIN_CHARACTERS
+            "account/join.html",
+            status=status_of(error).http,
+            error=error,
+            min_characters=MIN_CHARACTERS,
+            needs_code=isinstance(error, CodeNeededError) or bool(page.form.get("code")),
         )
     response = page.redirect(ROOT, "Welcome.")
     set_cookie(page.request, response, token)
@@ -85,12 +88,12 @@ def _read_user(page: Page) -> NewUser:
         raise InvalidInputError("this is no e-mail address", remedy="Write it as name@example.com.")
     if not name or len(name) > MAX_NAME:
         raise InvalidInputError("the name is missing or too long", remedy="Enter your name.")
-    if len(password) < MIN_CHARACTERS:
+    if not MIN_CHARACTERS <= len(password) <= MAX_CHARACTERS:
         raise InvalidInputError(
-            f"the password has fewer than {MIN_CHARACTERS} characters",
-            remedy="Choose a longer one; several words are easy to keep in mind.",
+            f"the password does not have {MIN_CHARACTERS} to {MAX_CHARACTERS} characters",
+            remedy="Choose another one; several words are easy to keep in mind.",
         )
-    return NewUser(name, email, SecretStr(password))
+    return NewUser(name, email, SecretStr(password), page.form.get("code", ""))
 
 
 def _next(address: str) -> str:

@@ -73,7 +73,7 @@ DECLARE
   subject jsonb := to_jsonb(CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END);
 BEGIN
   SELECT * INTO who FROM public.caller();
-  IF current_user = 'wharf_api' AND NOT (TG_OP = 'DELETE' AND subject->>'member_id' IS NOT DISTINCT FROM who.id)
+  IF current_user = 'wharf_api' AND NOT (TG_OP = 'DELETE' AND coalesce(subject->>'member_id' = who.id, false))
      AND (who.organization_id IS DISTINCT FROM subject->>'organization_id' OR who.role NOT IN ('owner', 'admin')
           OR who.role <> 'owner' AND 'owner' IN (subject->>'role', CASE WHEN TG_OP = 'UPDATE' THEN OLD.role END)
              AND EXISTS (SELECT FROM public.member m WHERE m.organization_id = who.organization_id AND m.role = 'owner'))
@@ -83,17 +83,19 @@ BEGIN
   RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
 END $$;
 
--- Create an organization whose owner is the member of this transaction's session. Null without such a session.
-CREATE OR REPLACE FUNCTION public.organization_create(p_organization text, p_name text, p_member text) RETURNS text
+-- Create an organization whose owner is the member of this transaction's session. Null without such a session, or for a
+-- member of 50 organizations.
+CREATE OR REPLACE FUNCTION public.organization_create(p_name text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   creator text := (SELECT m.user_id FROM public.caller() c JOIN public.member m ON m.member_id = c.id);
+  p_organization text := public.new_id();
 BEGIN
-  IF creator IS NULL THEN
+  IF creator IS NULL OR (SELECT count(*) FROM public.member m WHERE m.user_id = creator) >= 50 THEN
     RETURN NULL;
   END IF;
   INSERT INTO public.organization (organization_id, name) VALUES (p_organization, p_name);
-  INSERT INTO public.member (member_id, organization_id, user_id, role) VALUES (p_member, p_organization, creator, 'owner');
+  INSERT INTO public.member (member_id, organization_id, user_id, role) VALUES (public.new_id(), p_organization, creator, 'owner');
   RETURN p_organization;
 END $$;
 

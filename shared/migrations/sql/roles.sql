@@ -29,14 +29,15 @@ GRANT INSERT ON public.api_key, public.registry, public.server, public.server_to
   public.job, public.job_secret, public.job_need, public.audit_event TO wharf_api;
 GRANT UPDATE (last_used_at) ON public.api_key TO wharf_api;
 GRANT UPDATE (rotate_after_days, name) ON public.organization TO wharf_api;
--- Sessions and members begin with a proof (people.sql). The API ends them, and changes what is in no one's way.
+-- Sessions and members begin and change with a proof (people.sql). The API records the use of a session.
 REVOKE SELECT ON public.user_account FROM wharf_api;
-GRANT SELECT (user_id, email, name, salt, derivation, second_factor, created_at, signed_in_at), UPDATE (name)
+GRANT SELECT (user_id, email, name, salt, derivation, second_factor, created_at, signed_in_at)
   ON public.user_account TO wharf_api;
-GRANT UPDATE (last_used_at, organization_id), DELETE ON public.user_session TO wharf_api;
+GRANT UPDATE (last_used_at) ON public.user_session TO wharf_api;
 GRANT UPDATE (role), DELETE ON public.member TO wharf_api;
 GRANT INSERT, DELETE ON public.invitation TO wharf_api;
-GRANT EXECUTE ON FUNCTION public.session_begin, public.invitation_accept, public.user_change_password,
+GRANT EXECUTE ON FUNCTION public.session_begin, public.session_switch, public.session_end, public.user_change_name,
+  public.invitation_is_open, public.invitation_accept, public.user_change_password,
   public.user_set_second_factor, public.organization_create, public.lesser_role, public.session_is_valid,
   public.job_id_at TO wharf_api;
 -- Of secrets it adds those that are given with a job. Only control adds logins.
@@ -163,7 +164,7 @@ GRANT SELECT, INSERT, UPDATE ON public.organization, public.database_epoch TO wh
 GRANT INSERT ON public.api_key, public.registry_check, public.job_ended, public.audit_event TO wharf_functions;
 GRANT SELECT (api_key_id, organization_id, role, member_id, key_hash, expires_at) ON public.api_key TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE ON public.user_account, public.member, public.invitation TO wharf_functions;
-GRANT SELECT, INSERT, DELETE ON public.user_session TO wharf_functions;
+GRANT SELECT, INSERT, UPDATE, DELETE ON public.user_session TO wharf_functions;
 GRANT SELECT (actor_id), DELETE ON public.idempotency TO wharf_functions;
 GRANT SELECT (hook_id, organization_id, token_hash) ON public.deploy_hook TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.registry_quota TO wharf_functions;
@@ -179,8 +180,8 @@ GRANT EXECUTE ON FUNCTION public.job_backoff, public.job_close_attempt, public.j
   public.quota_store, public.quota_reserve, public.quota_key, public.quota_observe, public.quota_record,
   public.new_id, public.show_moment, public.webhook_error, public.webhook_add,
   public.send_notification, public.plain_text, public.readable_document, public.epoch_signature, public.epoch_mark,
-  public.epoch_check, public.database_restored, public.caller, public.lesser_role, public.session_is_valid
-  TO wharf_functions;
+  public.epoch_check, public.database_restored, public.caller, public.lesser_role, public.session_is_valid,
+  public.session_user_of, public.invitation_is_open TO wharf_functions;
 GRANT CREATE ON SCHEMA public, worker_v1 TO wharf_functions;
 ALTER FUNCTION public.job_before_change OWNER TO wharf_functions;
 ALTER FUNCTION public.job_after_change OWNER TO wharf_functions;
@@ -201,6 +202,9 @@ ALTER FUNCTION public.organization_lock OWNER TO wharf_functions;
 ALTER FUNCTION public.organization_create OWNER TO wharf_functions;
 ALTER FUNCTION public.actor_after_delete OWNER TO wharf_functions;
 ALTER FUNCTION public.session_begin OWNER TO wharf_functions;
+ALTER FUNCTION public.session_switch OWNER TO wharf_functions;
+ALTER FUNCTION public.session_end OWNER TO wharf_functions;
+ALTER FUNCTION public.user_change_name OWNER TO wharf_functions;
 ALTER FUNCTION public.invitation_accept OWNER TO wharf_functions;
 ALTER FUNCTION public.user_change_password OWNER TO wharf_functions;
 ALTER FUNCTION public.user_set_second_factor OWNER TO wharf_functions;

@@ -62,12 +62,14 @@ async def open_browser(app: Starlette) -> AsyncIterator[Browser]:
 
 
 def invite(database: Database, role: str, email: str | None = None) -> str:
-    """Store an invitation to the first organization; return its token."""
+    """Store an invitation of the first organization's first key; return its token."""
     token = make_secret("whi_")
     database.execute(
         "INSERT INTO invitation (invitation_id, organization_id, email, role, token_hash,"
-        " expires_at) SELECT %s, organization_id, %s, %s, %s, now() + interval '1 hour'"
-        " FROM organization ORDER BY created_at LIMIT 1",
+        " invited_by, expires_at)"
+        " SELECT %s, organization_id, %s, %s, %s, api_key_id, now() + interval '1 hour'"
+        " FROM organization JOIN api_key USING (organization_id)"
+        " ORDER BY organization.created_at, api_key.created_at LIMIT 1",
         make_id(),
         email,
         role,
@@ -76,9 +78,12 @@ def invite(database: Database, role: str, email: str | None = None) -> str:
     return token
 
 
-async def join(browser: Browser, token: str, email: str, name: str = "Ada") -> httpx2.Response:
+async def join(
+    browser: Browser, token: str, email: str, name: str = "Ada", **fields: str
+) -> httpx2.Response:
     """Accept an invitation; the browser is signed in then."""
-    answer = await browser.post(f"/join/{token}", name=name, email=email, password=PASSWORD)
+    form = {"name": name, "email": email, "password": PASSWORD, **fields}
+    answer = await browser.post(f"/join/{token}", **form)
     if answer.status_code == 303:
         await browser.get("")
     return answer

@@ -1,5 +1,8 @@
 """People join by an invitation, sign in, and sign out."""
 
+import asyncio
+import time
+
 import pytest
 from starlette.applications import Starlette
 
@@ -62,7 +65,14 @@ async def test_a_person_with_an_account_joins_with_its_password(
 ) -> None:
     database.execute("INSERT INTO organization VALUES ('org-2', 'second')")
     token = invite(database, "admin", OWNER)
-    database.execute("UPDATE invitation SET organization_id = 'org-2' WHERE accepted_at IS NULL")
+    database.execute(
+        "INSERT INTO api_key (api_key_id, organization_id, name, role, start, key_hash)"
+        " VALUES ('key-2', 'org-2', 'second', 'admin', '', '')"
+    )
+    database.execute(
+        "UPDATE invitation SET organization_id = 'org-2', invited_by = 'key-2'"
+        " WHERE accepted_at IS NULL"
+    )
     async with open_browser(app) as browser:
         refused = await browser.post(
             f"/join/{token}", name="Ada", email=OWNER, password="not the password"
@@ -118,10 +128,16 @@ async def test_a_sign_in_gives_another_session_than_the_cookie_before_it(
     assert browser.cookie not in {None, "whs_chosen-by-an-attacker", owner.cookie}
 
 
+def stop_the_clock(app: Starlette) -> None:
+    """Let no time pass for the limits of wrong passwords."""
+    now = time.monotonic()
+    app.state.resources.sign_ins.clock = lambda: now
+
+
 async def test_ten_wrong_passwords_stop_the_account_for_a_while(
     app: Starlette, owner: Browser, browser: Browser
 ) -> None:
-    app.state.resources.sign_ins.clock = lambda: 1000.0
+    stop_the_clock(app)
     for _ in range(10):
         assert (await browser.sign_in(OWNER, "wrong password")).status_code == 401
 
@@ -129,6 +145,41 @@ async def test_ten_wrong_passwords_stop_the_account_for_a_while(
 
     assert answer.status_code == 429
     assert "Try again in" in answer.text
+
+
+async def test_wrong_passwords_that_come_at_once_are_limited_too(
+    app: Starlette, owner: Browser, browser: Browser
+) -> None:
+    stop_the_clock(app)
+    tries = [browser.sign_in(OWNER, f"wrong password {number}") for number in range(30)]
+    answers = [answer.status_code for answer in await asyncio.gather(*tries)]
+
+    assert sorted(answers) == [401] * 10 + [429] * 20
+
+
+async def test_others_do_not_hold_up_an_address_that_signed_in(
+    app: Starlette, owner: Browser, browser: Browser
+) -> None:
+    stop_the_clock(app)
+    assert (await owner.sign_in(OWNER)).status_code == 303
+    limits = app.state.resources.sign_ins
+    for _ in range(10):
+        limits.take(f"account {OWNER}", b"another address")
+
+    assert (await browser.sign_in(OWNER)).status_code == 303
+    assert (await browser.sign_in(OWNER, "wrong password")).status_code == 401
+    assert (await browser.sign_in(OWNER)).status_code == 429
+
+
+async def test_a_join_without_an_invitation_counts_as_a_wrong_password(
+    app: Starlette, owner: Browser, browser: Browser
+) -> None:
+    stop_the_clock(app)
+    for name in ["Ada"] * 10:
+        assert (await join(browser, "whi_invented", OWNER, name)).status_code == 400
+
+    assert (await join(browser, "whi_invented", OWNER)).status_code == 429
+    assert (await browser.sign_in(OWNER)).status_code == 429
 
 
 async def test_a_form_of_another_site_changes_nothing(owner: Browser) -> None:
