@@ -36,19 +36,16 @@ def main() -> None:
     for name in ("uvicorn.error", "asyncio"):
         logging.getLogger(name).addFilter(OncePerSecond())
     try:
-        app = create_app(load(ApiSettings, os.environ), log=log)
-        asyncio.run(serve(app, arguments.host, arguments.port))
+        settings = load(ApiSettings, os.environ)
+        app = create_app(settings, log=log)
+        asyncio.run(serve(app, arguments.host, arguments.port, settings.trusted_proxies))
     except SetupError as error:
         sys.exit(f"wharf api: {in_sentences(error.message, error.remedy)}")
 
 
-async def serve(app: Starlette, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT.
-
-    Raises:
-        SetupError: the API cannot start with its settings.
-    """
-    config = uvicorn.Config(
+def make_config(app: Starlette, host: str, port: int, proxies: str) -> uvicorn.Config:
+    """Return the configuration of uvicorn; what ``proxies`` say of a caller counts."""
+    return uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -59,9 +56,19 @@ async def serve(app: Starlette, host: str, port: int) -> None:
         ws="none",
         server_header=False,
         # A client that bypasses the proxy could forge the headers with its address.
-        proxy_headers=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
+
+
+async def serve(app: Starlette, host: str, port: int, proxies: str = "") -> None:
+    """Serve until SIGTERM or SIGINT; believe these proxies what they say of a caller.
+
+    Raises:
+        SetupError: the API cannot start with its settings.
+    """
+    config = make_config(app, host, port, proxies)
     async with app.router.lifespan_context(app):
         # uvicorn handles these signals, and raises them again after it has stopped.
         for number in (signal.SIGTERM, signal.SIGINT):

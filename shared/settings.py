@@ -5,6 +5,7 @@ Instead of each variable, ``NAME_FILE`` may name a file with the value
 """
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TypeVar
 
@@ -79,7 +80,8 @@ class MigrationSettings(DatabaseSettings):
 class ApiSettings(DatabaseSettings):
     """Settings of the API; ``data_dir`` stores uploaded contexts for all API processes.
 
-    ``flower_url`` is where people open Flower; the API itself does not.
+    ``flower_url`` is where people open Flower; the API itself does not. ``trusted_proxies`` are the
+    addresses and networks of proxies, separated by commas.
     """
 
     vault_public_key: str
@@ -96,6 +98,14 @@ class ApiSettings(DatabaseSettings):
     connections: int = Field(default=4096, ge=16)
     connections_per_address: int | None = Field(default=None, ge=1)
     flower_url: str | None = None
+    trusted_proxies: str = ""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _require_networks(cls, text: str) -> str:
+        for part in filter(None, (each.strip() for each in text.split(","))):
+            ip_network(part)
+        return text
 
     @field_validator("flower_url")
     @classmethod

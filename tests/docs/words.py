@@ -51,6 +51,15 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
         (),
         "The uploads that one organization may keep. More is answered 413 (`quota_exceeded`).",
     ),
+    "WHARF_TRUSTED_PROXIES": (
+        (),
+        (
+            "The addresses and networks of proxies in front of the API, separated by commas. What "
+            "they say of a caller (`X-Forwarded-For`, `X-Forwarded-Proto`) counts: limits are by "
+            "the caller's address, and cookies of the console are `Secure` if the proxy has TLS. "
+            "The proxy has to keep the header `Host`."
+        ),
+    ),
     "WHARF_FLOWER_URL": (
         ("`wharf up`",),
         (
