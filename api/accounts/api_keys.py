@@ -16,7 +16,7 @@ from api.procedure.key_limits import narrow, require_known
 from api.procedure.procedure import Procedure
 from shared.errors import NotFoundError
 from shared.ids import make_id
-from shared.models import ApiKey
+from shared.models import ApiKey, Member
 
 START_CHARACTERS = 10
 MAX_LIFETIME = timedelta(days=3650)
@@ -118,14 +118,24 @@ async def create_for(
 
 async def get_all(context: Context, _request: NoInput) -> list[ApiKeyOutput]:
     """List all API keys of the organization, the oldest first."""
+    role = func.lesser_role(ApiKey.role, col(Member.role))
     query = (
-        select(ApiKey)
+        select(ApiKey, role)
+        .join(Member, col(Member.member_id) == col(ApiKey.member_id), isouter=True)
         .where(ApiKey.organization_id == context.organization_id)
         .order_by(col(ApiKey.created_at), ApiKey.api_key_id)
     )
     async with context.transaction() as session:
         rows = (await session.exec(query)).all()
-    return [ApiKeyOutput.model_validate(row) for row in rows]
+    return [
+        ApiKeyOutput.model_validate({**key.model_dump(), "role": _role_of_key(lesser)})
+        for key, lesser in rows
+    ]
+
+
+def _role_of_key(role: str) -> str:
+    """Return the role as a key has it: an owner's key is one of an administrator."""
+    return "admin" if role == "owner" else role
 
 
 async def remove(context: Context, request: ChosenApiKey) -> ApiKeyOutput:

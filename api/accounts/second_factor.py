@@ -25,7 +25,11 @@ def factor_url(secret: str, email: str) -> str:
     return pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=ISSUER)
 
 
-def require_code(user_id: str, secret: str, code: str, now: float | None = None) -> None:
+def _now() -> float:
+    return time.time()
+
+
+def require_code(user_id: str, secret: str, code: str) -> None:
     """Check a code, of the current 30 seconds or of those beside it; each is accepted once.
 
     Raises:
@@ -35,7 +39,7 @@ def require_code(user_id: str, secret: str, code: str, now: float | None = None)
     given = "".join(code.split())
     if not given:
         raise CodeNeededError
-    step = int((time.time() if now is None else now) // STEP_SECONDS)
+    step = int(_now() // STEP_SECONDS)
     for near in (step, step - 1, step + 1):
         key = (user_id, near)
         if _is_code(secret, given, near) and key not in _used:

@@ -72,8 +72,11 @@ DECLARE
   who record;
   subject jsonb := to_jsonb(CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END);
 BEGIN
+  IF current_user <> 'wharf_api' THEN
+    RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+  END IF;
   SELECT * INTO who FROM public.caller();
-  IF current_user = 'wharf_api' AND NOT (TG_OP = 'DELETE' AND coalesce(subject->>'member_id' = who.id, false))
+  IF NOT (TG_OP = 'DELETE' AND coalesce(subject->>'member_id' = who.id, false))
      AND (who.organization_id IS DISTINCT FROM subject->>'organization_id' OR who.role NOT IN ('owner', 'admin')
           OR who.role <> 'owner' AND 'owner' IN (subject->>'role', CASE WHEN TG_OP = 'UPDATE' THEN OLD.role END)
              AND EXISTS (SELECT FROM public.member m WHERE m.organization_id = who.organization_id AND m.role = 'owner'))

@@ -119,7 +119,9 @@ GRANT EXECUTE ON FUNCTION public.login_verdict, public.login_refusals_after, pub
 -- The API cannot approve a server.
 GRANT UPDATE (approved_at) ON public.server TO wharf_control;
 GRANT UPDATE (role_ready_at, quick_limit, transfer_limit, build_limit) ON public.server TO wharf_control;
-GRANT DELETE ON public.server_token, public.idempotency, public.registry_check, public.registry_quota TO wharf_control;
+GRANT DELETE ON public.server_token, public.idempotency, public.registry_check, public.registry_quota,
+  public.user_session, public.invitation TO wharf_control;
+GRANT EXECUTE ON FUNCTION public.session_is_valid TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.application_turn TO wharf_control;
 GRANT UPDATE (outcome, digest, revision, error, finished_at, retained, image_deleted_at) ON public.build
   TO wharf_control;

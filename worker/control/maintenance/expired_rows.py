@@ -15,6 +15,8 @@ EXPIRED = (
     "DELETE FROM rotation WHERE finished_at < now() - interval '1 year'",
     "DELETE FROM application_turn WHERE served_at < now() - interval '1 hour'",
     "DELETE FROM registry_quota WHERE observed_at < now() - interval '7 days'",
+    "DELETE FROM user_session s WHERE NOT session_is_valid(s)",
+    "DELETE FROM invitation WHERE expires_at < now() - interval '30 days'",
     DELETE_EXPIRED_SET_ASIDE,
 )
 

@@ -61,3 +61,33 @@ async def test_results_of_registry_tests_are_kept_for_a_year(world: World) -> No
     await delete_expired_rows(world.control)
 
     assert await world.rows("SELECT job_id FROM registry_check") == [{"job_id": "fresh"}]
+
+
+async def test_sessions_that_are_over_and_old_invitations_are_deleted(world: World) -> None:
+    await world.owner.execute(
+        "INSERT INTO user_account (user_id, email, name, salt, derivation, proof_hash)"
+        " VALUES ('ada', 'ada@example.com', 'Ada', '', '{}', '')"
+    )
+    for name, age, idle in (("old", "31 days", "1 hour"), ("idle", "1 day", "13 hours")):
+        await add_session(world, name, age, idle)
+    await add_session(world, "fresh", "29 days", "11 hours")
+    for name, age in (("old", "31 days"), ("fresh", "29 days")):
+        await world.owner.execute(
+            "INSERT INTO invitation (invitation_id, organization_id, role, token_hash, expires_at)"
+            " VALUES (%s, %s, 'viewer', sha256(%s), now() - %s::interval)",
+            (name, world.organization_id, name.encode(), age),
+        )
+
+    await delete_expired_rows(world.control)
+
+    assert await world.rows("SELECT session_id FROM user_session") == [{"session_id": "fresh"}]
+    assert await world.rows("SELECT invitation_id FROM invitation") == [{"invitation_id": "fresh"}]
+
+
+async def add_session(world: World, name: str, age: str, idle: str) -> None:
+    await world.owner.execute(
+        "INSERT INTO user_session (session_id, user_id, organization_id, token_hash, address,"
+        " user_agent, created_at, last_used_at) VALUES (%s, 'ada', %s, sha256(%s), '', '',"
+        " now() - %s::interval, now() - %s::interval)",
+        (name, world.organization_id, name.encode(), age, idle),
+    )
