@@ -43,7 +43,8 @@ async def outsider(
     """The browser of the owner of another organization."""
     token = invite(database, "owner", "outsider@example.com")
     database.execute(
-        "UPDATE invitation SET organization_id = 'org-2' WHERE email = 'outsider@example.com'"
+        "UPDATE invitation SET organization_id = 'org-2', invited_by = 'key-2'"
+        " WHERE email = 'outsider@example.com'"
     )
     async with open_browser(app) as browser:
         assert (await join(browser, token, "outsider@example.com", "Otto")).status_code == 303
