@@ -39,7 +39,7 @@ class Derivation(BaseModel):
 
     time_cost: int = Field(default=3, ge=1, le=20)
     memory_kib: int = Field(default=64 * 1024, ge=1024, le=1024 * 1024)
-    lanes: int = Field(default=4, ge=1, le=16)
+    parallelism: int = Field(default=4, ge=1, le=16)
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _derive(password: SecretStr, salt: bytes, derivation: Derivation) -> Derived
         salt,
         time_cost=derivation.time_cost,
         memory_cost=derivation.memory_kib,
-        parallelism=derivation.lanes,
+        parallelism=derivation.parallelism,
         hash_len=32,
         type=Type.ID,
     )

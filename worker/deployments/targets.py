@@ -203,9 +203,12 @@ class Target(ABC):
         reason = (
             self.printable(seen.error) or self.printable(output)[-MAX_CHARACTERS:] or "no output"
         )
-        ended = await find_exit_code(self.engine, seen.container_id) if seen.may_run else None
-        code = seen.exit_code if ended is None else ended
-        return self.error(FaultCode.CONTAINER_EXITED, f"it ended with exit code {code}: {reason}")
+        # A restart resets the code that the inspection shows.
+        code = (
+            await find_exit_code(self.engine, seen.container_id) if seen.may_run else seen.exit_code
+        )
+        ended = "it ended" if code is None else f"it ended with exit code {code}"
+        return self.error(FaultCode.CONTAINER_EXITED, f"{ended}: {reason}")
 
 
 @dataclass

@@ -36,7 +36,7 @@ Stream = tuple[httpx2.Response, AsyncGenerator[httpx2.ServerSentEvent, None]]
 
 
 class Connection(Protocol):
-    """What the client needs of HTTP and of time."""
+    """The parts of HTTP and of time that the client uses."""
 
     async def send(self, request: Request) -> httpx2.Response:
         """Send it, and read the whole answer."""

@@ -1,4 +1,4 @@
-"""What deletes is asked about on a terminal, and refused without one."""
+"""Commands that delete ask first on a terminal, and refuse without one."""
 
 from collections.abc import AsyncIterator
 

@@ -126,7 +126,7 @@ CASES = {
 }
 CANCELLING = [name for name in CASES if name.endswith(" cancel")]
 MAY_FAIL = ("doctor", "server check three")
-"""They exit with 1 if they find a fault, and show it."""
+"""Commands that exit with 1 if they find a fault, and show it."""
 
 ELSEWHERE = {"registry rotate", "user update", "user remove"}
 """Their tests are beside those of their nouns: they need a worker, or people, of their own."""

@@ -36,7 +36,7 @@ MADE = re.compile(b"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """A key that the client made by itself."""
 
 LISTS = ("registry.all", "server.all", "application.all", "webhook.all", "apiKey.all")
-"""They are asked for the ids of names."""
+"""Queries that the commands send to find the ids of names."""
 
 
 @dataclass

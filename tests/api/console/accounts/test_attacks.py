@@ -1,4 +1,4 @@
-"""What a thief tries with an invitation, a session, a key or the API's role in the database."""
+"""Attacks with an invitation, a session, a key or the API's role in the database fail."""
 
 import re
 
