@@ -11,12 +11,13 @@ from pydantic import SecretStr
 from api.accounts.passwords import Derivation, Derived, derive, make_salt
 from api.accounts.second_factor import require_code
 from api.errors import WrongSignInError
-from api.procedure.audit import INSERT
+from api.procedure.audit import insert_audit_event
 from api.procedure.auth import hash_secret, make_secret, proof_of
-from api.procedure.context import Caller, Resources
+from api.procedure.context import PROVE, Caller, Resources
 from shared.database import Connection, Pool
 from shared.errors import InvalidInputError
 from shared.ids import make_id
+from shared.models import AuditEvent
 
 TOKEN_PREFIX = "whs_"  # noqa: S105 - not a secret
 MAX_TOKEN_CHARACTERS = 100
@@ -50,7 +51,6 @@ SELECT accepted_user, accepted_organization
   FROM invitation_accept(%(invitation_proof)s, %(user_id)s, %(email)s, %(name)s, %(salt)s,
                          %(derivation)s, %(proof)s)
 """
-SPEAK = "SELECT set_config('wharf.proof', %s, true)"
 END = "SELECT session_end(%s, %s)"
 NOBODY_S_ID = "none"
 """The id for an address without a user, so that its refusal takes as long as another."""
@@ -258,18 +258,19 @@ async def _record(connection: Connection, token: str, action: str, data: dict[st
 
 
 async def speak(connection: Connection, proof: str) -> None:
-    await connection.execute(SPEAK, (proof,))
+    await connection.execute(PROVE, (proof,))
 
 
 async def insert_event(
     connection: Connection, caller: Caller, action: str, data: dict[str, Any]
 ) -> None:
-    values = {
-        "audit_event_id": make_id(),
-        "organization_id": caller.organization_id,
-        "actor_id": caller.actor_id,
-        "action": action,
-        "object_id": caller.user_id,
-        "data": Jsonb(data),
-    }
-    await connection.execute(INSERT, values)
+    """Record an action of a person on the own account, in the transaction of the caller's proof."""
+    event = AuditEvent(
+        audit_event_id=make_id(),
+        organization_id=caller.organization_id,
+        actor_id=caller.actor_id,
+        action=action,
+        object_id=caller.user_id,
+        data=data,
+    )
+    await insert_audit_event(connection, event)

@@ -14,7 +14,8 @@ from api.console.rendering import render
 from api.http.calls import Call, Failure, find_procedure
 from api.http.perform import perform
 from api.http.status import status_of
-from api.procedure.context import Caller, Resources
+from api.procedure.auth import has_role
+from api.procedure.context import Caller, Resources, Role
 from api.procedure.procedure import Procedure
 from shared.errors import InvalidInputError, WharfError
 
@@ -114,10 +115,9 @@ class Page:
             raise answer.error
         return json.loads(answer.shown)
 
-    def may(self, role: str) -> bool:
+    def may(self, role: Role) -> bool:
         """Return whether the member has at least this role."""
-        order = ("viewer", "member", "admin", "owner")
-        return order.index(self.caller.role) >= order.index(role)
+        return has_role(self.caller, role)
 
     def render(
         self,

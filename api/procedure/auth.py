@@ -63,11 +63,16 @@ async def authenticate(pool: Pool, guesses: GuessLimit, address: str, key: str |
     return Caller(**row, proof=proof_of(key).hex())
 
 
+def has_role(caller: Caller, role: Role) -> bool:
+    """Return whether the caller has this role or one that may more."""
+    return ROLES.index(caller.role) <= ROLES.index(role)
+
+
 def require_role(caller: Caller, role: Role) -> None:
     """Raise `ForbiddenError` if the caller has neither this role nor one that may more."""
-    sufficient = ROLES[: ROLES.index(role) + 1]
-    if caller.role in sufficient:
+    if has_role(caller, role):
         return
+    sufficient = ROLES[: ROLES.index(role) + 1]
     if caller.user_id is not None:
         raise ForbiddenError(
             f"this needs the role {' or '.join(sufficient)}, and yours is {caller.role}",

@@ -106,8 +106,10 @@ class Caller:
         )
 
 
-SET_PROOF = text("SELECT set_config('wharf.proof', :proof, true)")
+PROVE = "SELECT set_config('wharf.proof', %s, true)"
 """Give the caller's proof to the database for one transaction (authority.sql)."""
+
+SET_PROOF = text(PROVE.replace("%s", ":proof"))
 
 NOBODY = Caller(organization_id="", actor_id=None, role="member")
 """The caller of a public procedure: without an organization, so that no query finds rows."""

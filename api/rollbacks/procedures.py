@@ -26,7 +26,7 @@ from api.events.waiter import EndedJob
 from api.fields.shapes import Document, Id, Input, Moment, Output, show_document
 from api.jobs.server_choice import find_live_servers
 from api.procedure.audit import audit_event
-from api.procedure.context import Context
+from api.procedure.context import PROVE, Context
 from api.procedure.procedure import Procedure
 from shared.deployments.retained_images import record_verification_job, submit_image_job
 from shared.deployments.run_settings import RunSettings
@@ -42,7 +42,6 @@ VERIFIED_AGAIN_AFTER = timedelta(minutes=1)
 OFFERED_FOR = timedelta(days=2)
 """Control verifies each point once a day; one that was verified longer ago is not offered."""
 
-SET_PROOF = "SELECT set_config('wharf.proof', %s, true)"
 PATIENCE = timedelta(seconds=10)
 """How long `rollback.verify` waits for all points, which are verified at the same time."""
 
@@ -282,7 +281,7 @@ def _note(row: Rollback, ended: EndedJob) -> None:
 
 async def _submit(context: Context, row: Rollback, server_id: str) -> str:
     async with context.resources.pool.connection() as connection, connection.transaction():
-        await connection.execute(SET_PROOF, (context.caller.proof,))
+        await connection.execute(PROVE, (context.caller.proof,))
         job_id = await submit_image_job(
             connection,
             ImageVerify(reference=row.reference, registry_id=row.registry_id),

@@ -7,11 +7,12 @@ from starlette.responses import Response
 from api.console.page import ROOT, Page, PageRoute
 from api.http.status import status_of
 from shared.errors import WharfError
+from shared.models.accounts.organization import ROLES
 
 PEOPLE = f"{ROOT}/people"
 KEYS = f"{ROOT}/keys"
 MAX_DIGITS = 6
-ROLES = ("viewer", "member", "admin", "owner")
+OFFERED = ROLES[::-1]
 
 
 async def show(page: Page, error: WharfError | None = None, link: str | None = None) -> Response:
@@ -23,7 +24,7 @@ async def show(page: Page, error: WharfError | None = None, link: str | None = N
         link=link,
         members=await page.call("user.all"),
         invitations=await page.call("organization.allInvitations") if page.may("admin") else [],
-        roles=ROLES if page.may("owner") else ROLES[:-1],
+        roles=OFFERED if page.may("owner") else OFFERED[:-1],
     )
 
 
