@@ -28,6 +28,7 @@ from tests.fakes.providers.google import Google
 from tests.fakes.providers.hub import Hub
 from tests.journeys.jobs import Jobs
 from tests.serving import open_loop, serving
+from tests.worker.local.conditions import wait_until
 from worker.local.engines import LocalEngine
 from worker.local.namespaces import Namespace
 from worker.local.registry import LocalRegistry
@@ -151,13 +152,30 @@ def open_world() -> Iterator[World]:
         server = plane.add_server(
             "providers", engine.docker_host, wrapper=(*namespace.wrapper, *room)
         )
+        wait_until(lambda: _reads_hosts(engine), seconds=30)
         yield World(plane, server, engine, google, account, acr, hub, room)
+
+
+def _reads_hosts(engine: LocalEngine) -> bool:
+    """Return whether the Engine reads the new file of hosts: it keeps the former for seconds."""
+    pulled = subprocess.run(
+        ["docker", "pull", f"{SELF_HOSTED}:5000/none"],
+        env={**os.environ, "DOCKER_HOST": engine.docker_host},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "lookup" not in pulled.stderr
 
 
 def _start_engine(
     stack: ExitStack, directory: Path, namespace: Namespace, hosts: Path, authority: Path
 ) -> LocalEngine:
     """Start an Engine that trusts the CA as its system's own, and reads this file of hosts."""
+    # Its DNS is out of reach: a question fails at once, and does not hang for ten seconds.
+    no_way = ("ip", "route", "add", "unreachable", "default", "metric", "0")
+    subprocess.run([*namespace.wrapper, "ip", "route", "del", "default"], check=True)
+    subprocess.run([*namespace.wrapper, *no_way], check=True)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SSL_CERT_FILE", str(authority))
         engine = LocalEngine.start(directory, namespace=namespace)
