@@ -14,6 +14,7 @@ from api.procedure.auth import KEY_PREFIX, hash_secret, make_secret
 from api.procedure.context import Context
 from api.procedure.key_limits import narrow, require_known
 from api.procedure.procedure import Procedure
+from api.procedure.usage import require_applications
 from shared.errors import NotFoundError
 from shared.ids import make_id
 from shared.models import ApiKey, Member
@@ -35,6 +36,7 @@ class ApiKeyOutput(Output):
     member_id: str | None
     procedures: list[str]
     networks: list[str]
+    application_ids: list[str]
     start: str
     created_at: Moment
     expires_at: Moment | None
@@ -60,7 +62,10 @@ ProcedureName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class CreateApiKey(Input):
-    """``procedures`` and ``networks`` limit the key; by default they are those of the caller's."""
+    """``procedures`` and ``networks`` limit the key; by default they are those of the caller's.
+
+    With ``applicationIds`` the key sees these applications and what belongs to them, nothing else.
+    """
 
     name: Name
     role: RoleName = "member"
@@ -68,6 +73,7 @@ class CreateApiKey(Input):
         default_factory=list
     )
     networks: Annotated[list[Network], Field(max_length=MAX_LIMITS)] = Field(default_factory=list)
+    application_ids: Annotated[list[Id], Field(max_length=MAX_LIMITS)] = Field(default_factory=list)
     expires_in_seconds: Annotated[int, Field(ge=1, le=int(MAX_LIFETIME.total_seconds()))] | None = (
         None
     )
@@ -82,6 +88,7 @@ async def create(context: Context, request: CreateApiKey) -> CreatedApiKey:
 
     Raises:
         InvalidInputError: there is no such procedure.
+        NotFoundError: there is no such application.
         ForbiddenError: the key would be allowed more than the caller's.
     """
     return await create_for(context, request, None)
@@ -102,11 +109,13 @@ async def create_for(
         "role": request.role,
         "member_id": member_id,
         **limits,
+        "application_ids": sorted({*request.application_ids}),
         "start": key[:START_CHARACTERS],
         "key_hash": hash_secret(key),
         "expires_at": func.now() + timedelta(seconds=lifetime) if lifetime else None,
     }
     async with context.transaction() as session:
+        await require_applications(session, context, request.application_ids)
         await session.exec(insert(ApiKey).values(**values))
         made = await session.get_one(ApiKey, values["api_key_id"])
         session.add(

@@ -50,6 +50,7 @@ from api.fields.hosts import require_host
 from api.fields.json_text import read_object
 from api.fields.shapes import Change, Id, Ids, ImageName, Input, Name, NoInput, Text
 from api.fields.sources import Branch, GitAddress, parse_git_url
+from api.procedure.application_limits import within_limits
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from api.procedure.usage import require_idle_application, require_registries, require_servers
@@ -205,7 +206,10 @@ async def get_all(context: Context, _asked: NoInput) -> list[ApplicationOutput]:
     """List all applications of the organization, the oldest first."""
     query = (
         select(Application, SERVER_IDS)
-        .where(Application.organization_id == context.organization_id)
+        .where(
+            Application.organization_id == context.organization_id,
+            within_limits(context.caller, Application.application_id),
+        )
         .order_by(col(Application.created_at), Application.application_id)
     )
     async with context.transaction() as session:

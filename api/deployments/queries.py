@@ -12,6 +12,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from api.applications.status import DeploymentStatus, status_of_deployment
 from api.fields.shapes import Accepted, Document, Moment, Output, Warned, show_document
+from api.procedure.application_limits import within_limits
 from api.procedure.context import Context
 from shared.errors import NotFoundError
 from shared.models import Deployment, DeploymentServer, Job, Rollback
@@ -167,8 +168,11 @@ async def read_deployments(
 
 
 def deployments(context: Context) -> SelectOfScalar[Deployment]:
-    """Return the query for the organization's deployments."""
-    return select(Deployment).where(Deployment.organization_id == context.organization_id)
+    """Return the query for the organization's deployments, or those that a limited key sees."""
+    return select(Deployment).where(
+        Deployment.organization_id == context.organization_id,
+        within_limits(context.caller, Deployment.application_id),
+    )
 
 
 async def _first_jobs(

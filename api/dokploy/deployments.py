@@ -16,6 +16,7 @@ from api.deployments.procedures import (
 )
 from api.deployments.queries import DeploymentOutput, deployments, read_deployments
 from api.fields.shapes import Id, Input, NoInput, Output
+from api.procedure.application_limits import require_application
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from shared.models import Deployment
@@ -68,6 +69,7 @@ async def get_all_by_type(context: Context, request: DeploymentsOfType) -> list[
     Of other types there are none.
     """
     if request.type == "application":
+        require_application(context.caller, request.id)
         return await get_all(context, ManyDeployments.model_validate({"applicationId": request.id}))
     if request.type == "server":
         chosen = ManyDeploymentsOfServer.model_validate({"serverId": request.id})

@@ -18,6 +18,7 @@ from api.http.calls import UNKNOWN, Answer, AnyProcedure, Call, Failure, Success
 from api.http.status import INTERNAL, status_of
 from api.http.unavailable import AWAY, cost_its_connection, explain_unavailable
 from api.operations.http_metrics import BATCH, COUNTED_NAME
+from api.procedure.application_limits import require_applications
 from api.procedure.auth import HEADER, authenticate, require_role
 from api.procedure.context import NOBODY, Caller, Context, Resources
 from api.procedure.idempotency import Repeatable, answer_once, read_key
@@ -181,6 +182,7 @@ async def _run(shared: _SharedCall, call: Call, key: Repeatable | WharfError | N
     context = Context(
         shared.resources, caller, respond_async, address=shared.address, warnings=request.warnings
     )
+    await require_applications(context, procedure, request)
     context.check_effects(request, None)
 
     async def run(context: Context) -> tuple[bytes, bool]:

@@ -142,11 +142,12 @@ class ChosenJob(Input):
 async def get_all(context: Context, request: ManyJobs) -> JobPage:
     """List the organization's jobs by page, the newest first.
 
-    With `kind`, `registryId` or `applicationId` a page is looked for among the next 20,000 jobs, so
-    it can be empty though `nextCursor` names an older page.
+    With `kind`, `registryId` or `applicationId`, and for a key that is limited to applications, a
+    page is looked for among the next 20,000 jobs, so it can be empty though `nextCursor` names an
+    older page.
     """
     async with context.transaction() as session:
-        rows, last = await _read_page(session, _searched(context, request), request)
+        rows, last = await _read_page(session, context, request)
         page = rows[: request.limit]
         reasons = await read_reasons(session, page)
     shown = [JobOutput.of(job, without=LONG_FIELDS).model_dump() for job in page]
@@ -169,20 +170,24 @@ def _searched(context: Context, request: ManyJobs) -> SelectOfScalar[Job]:
 
 
 async def _read_page(
-    session: AsyncSession, searched: SelectOfScalar[Job], request: ManyJobs
+    session: AsyncSession, context: Context, request: ManyJobs
 ) -> tuple[Sequence[Job], str | None]:
     """Return the page and one job more, and the last of the jobs that were looked at, if any."""
+    searched = _searched(context, request)
     chosen = {
         "kind": request.kind,
         "registry_id": request.registry_id,
         "fair_key": request.application_id,
     }
     given = {name: value for name, value in chosen.items() if value is not None}
-    if not given:
+    limits = context.caller.application_ids
+    if not given and not limits:
         return (await session.exec(searched.limit(request.limit + 1))).all(), None
     few = searched.limit(MAX_SEARCHED).subquery()
     job = aliased(Job, few)
     query = select(job).where(*(few.c[name] == value for name, value in given.items()))
+    if limits:
+        query = query.where(few.c.fair_key.in_(limits))
     rows = (await session.exec(query.order_by(few.c.job_id.desc()).limit(request.limit + 1))).all()
     if len(rows) > request.limit:
         return rows, None

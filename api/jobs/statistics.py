@@ -15,11 +15,13 @@ MAX_JOBS = 20_000
 
 COUNT = text("""
 WITH recent AS MATERIALIZED (
-  SELECT job_id, kind, state, started_at, finished_at, error->>'code' AS code,
-         CASE WHEN job_class = 'transfer' THEN progress->>'current_bytes' END AS moved
-    FROM job
-   WHERE organization_id = :organization_id AND job_id >= job_id_at(now() - :span)
-   ORDER BY job_id DESC LIMIT :most
+  SELECT * FROM (
+    SELECT job_id, kind, state, started_at, finished_at, error->>'code' AS code, fair_key,
+           CASE WHEN job_class = 'transfer' THEN progress->>'current_bytes' END AS moved
+      FROM job
+     WHERE organization_id = :organization_id AND job_id >= job_id_at(now() - :span)
+     ORDER BY job_id DESC LIMIT :most) newest
+   WHERE :is_whole OR fair_key = ANY (:applications)
 ), hours AS (
   SELECT hour, count(*) FILTER (WHERE state = 'succeeded') AS succeeded,
          count(*) FILTER (WHERE state = 'failed') AS failed,
@@ -47,6 +49,7 @@ SELECT (SELECT jsonb_agg(to_jsonb(hours) ORDER BY hour) FROM hours) AS hours,
        (SELECT jsonb_build_object('queued', count(*) FILTER (WHERE state = 'queued'),
                'running', count(*) FILTER (WHERE state IN ('dispatched', 'running')))
           FROM job WHERE organization_id = :organization_id
+           AND (:is_whole OR fair_key = ANY (:applications))
            AND state IN ('queued', 'dispatched', 'running')) AS now
 """)
 
@@ -99,6 +102,8 @@ async def get_statistics(context: Context, request: StatisticsSpan) -> JobStatis
         "organization_id": context.organization_id,
         "span": timedelta(hours=request.hours),
         "most": MAX_JOBS,
+        "is_whole": not context.caller.application_ids,
+        "applications": list(context.caller.application_ids),
     }
     async with context.transaction() as session:
         row = (await (await session.connection()).execute(COUNT, values)).mappings().one()

@@ -17,14 +17,14 @@ MAX_KEY_CHARACTERS = 512
 
 FIND = """
 SELECT k.api_key_id AS actor_id, k.organization_id, lesser_role(k.role, m.role) AS role,
-       k.procedures, k.networks
+       k.procedures, k.networks, k.application_ids
   FROM api_key k LEFT JOIN member m USING (member_id)
  WHERE k.key_hash = %s AND (k.expires_at IS NULL OR k.expires_at > now())
 """
 FIND_AND_RECORD_USE = """
 WITH found AS (
   SELECT k.api_key_id AS actor_id, k.organization_id, lesser_role(k.role, m.role) AS role,
-         k.procedures, k.networks
+         k.procedures, k.networks, k.application_ids
     FROM api_key k LEFT JOIN member m USING (member_id)
    WHERE k.key_hash = %s AND (k.expires_at IS NULL OR k.expires_at > now())
 ), used AS (

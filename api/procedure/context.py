@@ -74,8 +74,8 @@ class Caller:
     """The actor of a request and its rights; database functions check ``proof``.
 
     The actor is an API key, a member who signed in (with ``user_id`` and ``session_id``), or a
-    deploy hook, which may act on its ``application_id`` only. Empty ``procedures`` and ``networks``
-    limit nothing.
+    deploy hook, which may act on its ``application_id`` only. Empty ``procedures``,
+    ``networks`` and ``application_ids`` limit nothing.
     """
 
     organization_id: str
@@ -85,6 +85,7 @@ class Caller:
     application_id: str | None = None
     procedures: Sequence[str] = ()
     networks: Sequence[str] = ()
+    application_ids: Sequence[str] = ()
     user_id: str | None = None
     session_id: str | None = None
 

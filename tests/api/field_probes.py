@@ -429,6 +429,7 @@ PROBES: dict[str, Probe] = {
             "role": "admin",
             "procedures": ["registry.*"],
             "networks": ["10.0.0.0/8"],
+            "applicationIds": ["$kept"],
             "expiresInSeconds": 60,
         },
     ),

@@ -142,6 +142,7 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("deployHook.create", {"applicationId": "application"}),
     ("deployHook.all", {"applicationId": "application"}),
     ("deployHook.remove", {"hookId": "hook"}),
+    ("apiKey.create", {"name": "mine", "applicationIds": ["application"]}),
     ("apiKey.remove", {"apiKeyId": "key"}),
     ("user.deleteApiKey", {"apiKeyId": "key"}),
     ("user.remove", {"userId": "user"}),

@@ -25,6 +25,7 @@ class AsyncApiKeyProcedures(AsyncGroup):
         role: Literal["admin", "member", "viewer"] | Omit = OMIT,
         procedures: list[str] | Omit = OMIT,
         networks: list[str] | Omit = OMIT,
+        application_ids: list[str] | Omit = OMIT,
         expires_in_seconds: int | Omit | None = OMIT,
     ) -> models.CreatedApiKey:
         """Create an API key, which is shown only once.
@@ -36,6 +37,7 @@ class AsyncApiKeyProcedures(AsyncGroup):
             role: Role of the key.
             procedures: Procedures that the key may call; empty: all of its role.
             networks: Networks that the key may be used from; empty: all.
+            application_ids: Applications that the key is limited to; empty: all.
             expires_in_seconds: Seconds until the key expires.
         """
         return await self._call(
@@ -48,6 +50,7 @@ class AsyncApiKeyProcedures(AsyncGroup):
                     "role": role,
                     "procedures": procedures,
                     "networks": networks,
+                    "applicationIds": application_ids,
                     "expiresInSeconds": expires_in_seconds,
                 },
             )
@@ -1550,8 +1553,9 @@ class AsyncJobProcedures(AsyncGroup):
     ) -> models.JobPage:
         """List the organization's jobs by page, the newest first.
 
-        With `kind`, `registryId` or `applicationId` a page is looked for among the next 20,000
-        jobs, so it can be empty though `nextCursor` names an older page.
+        With `kind`, `registryId` or `applicationId`, and for a key that is limited to
+        applications, a page is looked for among the next 20,000 jobs, so it can be empty though
+        `nextCursor` names an older page.
 
         Needs an API key of any role.
 

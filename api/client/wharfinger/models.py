@@ -75,6 +75,7 @@ class ApiKey(Model):
     member_id: str | None
     procedures: list[str]
     networks: list[str]
+    application_ids: list[str]
     start: str
     created_at: datetime
     expires_at: datetime | None
@@ -225,6 +226,7 @@ class CreatedApiKey(Model):
     member_id: str | None
     procedures: list[str]
     networks: list[str]
+    application_ids: list[str]
     start: str
     created_at: datetime
     expires_at: datetime | None
@@ -882,6 +884,7 @@ class CreatedUserKey(Model):
     member_id: str | None
     procedures: list[str]
     networks: list[str]
+    application_ids: list[str]
     start: str
     created_at: datetime
     expires_at: datetime | None

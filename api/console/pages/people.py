@@ -5,6 +5,7 @@ from typing import Any
 from starlette.responses import Response
 
 from api.console.page import ROOT, Page, PageRoute
+from api.console.pages.names import name_applications
 from api.http.status import status_of
 from shared.errors import WharfError
 from shared.models.accounts.organization import ROLES
@@ -12,6 +13,9 @@ from shared.models.accounts.organization import ROLES
 PEOPLE = f"{ROOT}/people"
 KEYS = f"{ROOT}/keys"
 MAX_DIGITS = 6
+APPLICATION = "application-"
+"""A checkbox for each application has this prefix and its id."""
+
 OFFERED = ROLES[::-1]
 
 
@@ -74,6 +78,7 @@ async def show_keys(page: Page, error: WharfError | None = None, created: Any = 
         error=error,
         created=created,
         keys=await page.call("apiKey.all"),
+        applications=name_applications(await page.call("application.all")),
     )
 
 
@@ -84,6 +89,9 @@ async def create_key(page: Page) -> Response:
         "role": page.form.get("role", "member"),
         "procedures": page.form.get("procedures", "").split(),
         "networks": page.form.get("networks", "").split(),
+        "applicationIds": [
+            name.removeprefix(APPLICATION) for name in page.form if name.startswith(APPLICATION)
+        ],
     }
     if days := page.form.get("days", "").strip():
         is_number = days.isdecimal() and len(days) <= MAX_DIGITS

@@ -462,6 +462,7 @@ API_KEY: Example = {
     "memberId": None,
     "procedures": [],
     "networks": [],
+    "applicationIds": [],
     "start": "wharf_EXAM",
     "createdAt": CREATED_AT,
     "expiresAt": None,

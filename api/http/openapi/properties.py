@@ -52,6 +52,7 @@ PROPERTIES = {
     "applicationId": "Id of the application.",
     "applicationStatus": "Status of the newest deployment, in Dokploy's words.",
     "applicationType": "Kind of what is deployed, in Dokploy's words.",
+    "applicationIds": "Applications that the key is limited to; empty: all.",
     "applications": "Applications.",
     "approvedAt": "Time when the server was approved; null before.",
     "at": "Time of the event.",

@@ -21,6 +21,16 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
   SELECT h.hook_id, h.organization_id, 'member' FROM public.deploy_hook h, shown WHERE h.token_hash = shown.hash
 $$;
 
+-- Return whether this transaction's key is limited to applications, and the row is of none of them.
+CREATE OR REPLACE FUNCTION public.is_beyond_key(p_table text, p_row jsonb) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (
+    SELECT FROM public.api_key k
+     WHERE k.key_hash = sha256(decode(nullif(current_setting('wharf.proof', true), ''), 'hex')) AND k.application_ids <> '{}'
+       AND p_table NOT IN ('audit_event', 'deployment_server', 'job_secret')
+       AND NOT coalesce(p_row->>'application_id', p_row->>'fair_key', '') = ANY (k.application_ids))
+$$;
+
 -- require_caller(role, column …): refuse the API a change of a row without a key of the row's organization that has
 -- this role; a change of these columns alone needs none. An audit row names the key of its proof. A viewer's key
 -- changes nothing, but what it has read may be recorded. Members have keys of their own, with at most their own role.
@@ -51,7 +61,8 @@ BEGIN
      OR (who.role = 'viewer' AND TG_TABLE_NAME NOT IN ('audit_event', 'api_key'))
      OR (TG_TABLE_NAME = 'api_key' AND changed->>'member_id' IS NOT NULL
          AND changed->>'member_id' IS DISTINCT FROM who.id AND TG_OP = 'INSERT')
-     OR (TG_TABLE_NAME = 'audit_event' AND changed->>'actor_id' IS DISTINCT FROM who.id) THEN
+     OR (TG_TABLE_NAME = 'audit_event' AND changed->>'actor_id' IS DISTINCT FROM who.id)
+     OR public.is_beyond_key(TG_TABLE_NAME, changed) THEN
     RAISE EXCEPTION '% of %: needs a key that may', lower(TG_OP), TG_TABLE_NAME
       USING ERRCODE = 'insufficient_privilege';
   END IF;
@@ -78,6 +89,7 @@ BEGIN
   SELECT * INTO who FROM public.caller();
   IF NOT (TG_OP = 'DELETE' AND coalesce(subject->>'member_id' = who.id, false))
      AND (who.organization_id IS DISTINCT FROM subject->>'organization_id' OR who.role NOT IN ('owner', 'admin')
+          OR public.is_beyond_key(TG_TABLE_NAME, subject)
           OR who.role <> 'owner' AND 'owner' IN (subject->>'role', CASE WHEN TG_OP = 'UPDATE' THEN OLD.role END)
              AND EXISTS (SELECT FROM public.member m WHERE m.organization_id = who.organization_id AND m.role = 'owner'))
   THEN
@@ -114,7 +126,8 @@ BEGIN
   END IF;
   SELECT * INTO who FROM public.caller();
   IF who.organization_id IS DISTINCT FROM NEW.organization_id OR NEW.requested_by <> who.id
-     OR who.role = 'viewer' AND to_jsonb(NEW)->>'kind' IS DISTINCT FROM 'application.logs' THEN
+     OR who.role = 'viewer' AND to_jsonb(NEW)->>'kind' IS DISTINCT FROM 'application.logs'
+     OR public.is_beyond_key(TG_TABLE_NAME, to_jsonb(NEW)) THEN
     RAISE EXCEPTION '%: needs the key of who asks for it', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
   END IF;
   RETURN NEW;

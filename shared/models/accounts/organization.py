@@ -40,8 +40,9 @@ class ApiKey(SQLModel, table=True):
 
     ``key_hash`` is the SHA-256 of the key's proof, which is its SHA-256. A ``viewer`` reads only, a
     ``member`` also submits work, an ``admin`` also changes what is stored. If there are any, it may
-    call only these ``procedures`` (``registry.all``, ``registry.*``), from these ``networks``. That
-    of a member (``member_id``) has no more rights than the member, and ends with the membership.
+    call only these ``procedures`` (``registry.all``, ``registry.*``), from these ``networks``, for
+    these ``application_ids``. That of a member (``member_id``) has no more rights than the member,
+    and ends with the membership.
     """
 
     __tablename__ = "api_key"
@@ -56,6 +57,7 @@ class ApiKey(SQLModel, table=True):
     )
     procedures: list[str] = ids()
     networks: list[str] = ids()
+    application_ids: list[str] = ids()
     start: str
     key_hash: bytes = Field(sa_type=LargeBinary, unique=True)
     created_at: Moment = moment(default_now=True)

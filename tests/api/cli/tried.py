@@ -468,6 +468,7 @@ COMMANDS = {
             "role": ["one", "--role", "viewer"],
             "procedure": ["one", "--procedure", "image.*"],
             "network": ["one", "--network", "10.0.0.0/8"],
+            "application": ["one", "--application", "kept"],
             "days": ["one", "--days", "90"],
         },
     ),

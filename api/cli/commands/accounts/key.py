@@ -8,8 +8,9 @@ import typer
 from api.cli.arguments import ApiKey, given
 from api.cli.client import call
 from api.cli.command import command
+from api.cli.completion import names_of
 from api.cli.confirm import Yes, confirm
-from api.cli.names import KEY, find
+from api.cli.names import APPLICATION, KEY, find
 from api.cli.output.answer import Answer, Columns, lines
 from api.cli.output.text import write_note
 from api.cli.output.units import show_time
@@ -34,6 +35,7 @@ COLUMNS = Columns(
         "begins": "start",
         "procedures": "procedures",
         "networks": "networks",
+        "applications": "applicationIds",
         "expires": lambda row: show_time(row["expiresAt"]),
         "used": lambda row: show_time(row["lastUsedAt"]),
     },
@@ -46,7 +48,9 @@ def list_all(settings: ClientSettings) -> Answer:
     return COLUMNS.of(call(settings, "apiKey.all"))
 
 
-@command(app, example="wharf key create pipeline --days 90", shows="apiKey.create")
+@command(
+    app, example="wharf key create pipeline --application web --days 90", shows="apiKey.create"
+)
 def create(
     settings: ClientSettings,
     name: Annotated[str, typer.Argument(help="The key's name.")],
@@ -59,6 +63,14 @@ def create(
     network: Annotated[
         list[str] | None, typer.Option(help="A network it may be used from; by default all.")
     ] = None,
+    application: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="APPLICATION",
+            help="An application that it is limited to; by default all.",
+            autocompletion=names_of(APPLICATION),
+        ),
+    ] = None,
     days: Annotated[int | None, typer.Option(min=1, help="The days until it expires.")] = None,
 ) -> Answer:
     """Create an API key; print it, and nothing else, to standard output. It is shown only once."""
@@ -66,6 +78,10 @@ def create(
         role=role and role.value,
         procedures=procedure or None,
         networks=network or None,
+        applicationIds=[
+            find(settings, APPLICATION, each)["applicationId"] for each in application or []
+        ]
+        or None,
         expiresInSeconds=days and days * 86_400,
     )
     created = call(settings, "apiKey.create", {"name": name, **limits})

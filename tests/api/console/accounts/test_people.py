@@ -9,7 +9,7 @@ import pytest
 from starlette.applications import Starlette
 
 from api.accounts import second_factor
-from tests.api.asking import open_client
+from tests.api.asking import create_application, open_client
 from tests.api.console.browsing import PASSWORD, Browser, invite, join, open_browser
 from tests.api.console.conftest import OWNER
 from tests.databases import Database
@@ -196,6 +196,24 @@ async def test_a_personal_key_is_removed_by_its_person(app: Starlette, viewer: B
 
     async with open_client(app, key[1]) as personal:
         assert (await personal.get("/api/registry.all")).status_code == 401
+
+
+async def test_a_key_is_limited_to_the_applications_that_are_ticked(
+    app: Starlette, owner: Browser, client: httpx2.AsyncClient
+) -> None:
+    chosen = (await create_application(client, name="web"))["applicationId"]
+    await create_application(client, name="shop")
+    assert f'name="application-{chosen}"' in (await owner.get("/keys")).text
+
+    made = await owner.post(
+        "/keys", name="pipeline", role="member", **{f"application-{chosen}": "true"}
+    )
+
+    key = re.search(r'data-copy="(wharf_[^"]+)"', made.text)
+    assert key
+    async with open_client(app, key[1]) as limited:
+        listed = (await limited.get("/api/application.all")).json()
+    assert [each["name"] for each in listed] == ["web"]
 
 
 async def test_a_key_that_cannot_be_made_keeps_what_was_typed(owner: Browser) -> None:
