@@ -6,7 +6,7 @@ Made by ``make docs`` from the OpenAPI document: change the API, not this module
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 from wharfinger import following, models, uploading
 from wharfinger.caller import Caller
@@ -778,6 +778,7 @@ class AsyncApplicationProcedures(AsyncGroup):
             )
         )
 
+    @overload
     async def read_logs(
         self,
         application_id: str,
@@ -785,7 +786,40 @@ class AsyncApplicationProcedures(AsyncGroup):
         tail: int | Omit = OMIT,
         since: str | Omit = OMIT,
         search: str | Omit = OMIT,
-    ) -> str:
+        respond_async: Literal[False] = False,
+    ) -> str: ...
+
+    @overload
+    async def read_logs(
+        self,
+        application_id: str,
+        *,
+        tail: int | Omit = OMIT,
+        since: str | Omit = OMIT,
+        search: str | Omit = OMIT,
+        respond_async: Literal[True],
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    async def read_logs(
+        self,
+        application_id: str,
+        *,
+        tail: int | Omit = OMIT,
+        since: str | Omit = OMIT,
+        search: str | Omit = OMIT,
+        respond_async: bool,
+    ) -> str | models.AcceptedJob: ...
+
+    async def read_logs(
+        self,
+        application_id: str,
+        *,
+        tail: int | Omit = OMIT,
+        since: str | Omit = OMIT,
+        search: str | Omit = OMIT,
+        respond_async: bool = False,
+    ) -> str | models.AcceptedJob:
         """Return the newest lines that what runs of an application has written.
 
         Each line begins with a time and, if there are several servers, with the server's name.
@@ -800,13 +834,15 @@ class AsyncApplicationProcedures(AsyncGroup):
             tail: Largest number of lines.
             since: Age of the oldest line: `all`, or for example `90s`, `10m`, `2h` or `7d`.
             search: Only lines that contain this.
+            respond_async: Do not wait for the job: return its id at once.
         """
         return await self._call(
-            Call[str](
+            Call[str | models.AcceptedJob](
                 "application.readLogs",
-                str,
+                models.AcceptedJob if respond_async else str,
                 "GET",
                 {"applicationId": application_id, "tail": tail, "since": since, "search": search},
+                respond_async=respond_async,
             )
         )
 
@@ -1503,6 +1539,7 @@ class AsyncImageProcedures(AsyncGroup):
             )
         )
 
+    @overload
     async def tag(
         self,
         *,
@@ -1510,7 +1547,40 @@ class AsyncImageProcedures(AsyncGroup):
         target: str,
         server_id: str | Omit | None = OMIT,
         idempotency_key: str | None = None,
-    ) -> models.Image:
+        respond_async: Literal[False] = False,
+    ) -> models.Image: ...
+
+    @overload
+    async def tag(
+        self,
+        *,
+        source: str,
+        target: str,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: Literal[True],
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    async def tag(
+        self,
+        *,
+        source: str,
+        target: str,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: bool,
+    ) -> models.Image | models.AcceptedJob: ...
+
+    async def tag(
+        self,
+        *,
+        source: str,
+        target: str,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: bool = False,
+    ) -> models.Image | models.AcceptedJob:
         """Give an image on a server another name.
 
         Needs an API key with the role `member` or `admin`.
@@ -1520,15 +1590,17 @@ class AsyncImageProcedures(AsyncGroup):
             target: New name of the image.
             server_id: Id of the server.
             idempotency_key: Makes a repetition, also by another process, the same work.
+            respond_async: Do not wait for the job: return its id at once.
         """
         return await self._call(
-            Call[models.Image](
+            Call[models.Image | models.AcceptedJob](
                 "image.tag",
-                models.Image,
+                models.AcceptedJob if respond_async else models.Image,
                 "POST",
                 {"source": source, "target": target, "serverId": server_id},
                 takes_key=True,
                 idempotency_key=idempotency_key,
+                respond_async=respond_async,
             )
         )
 
@@ -1993,6 +2065,7 @@ class AsyncRegistryProcedures(AsyncGroup):
         force: bool | Omit = OMIT,
         keep_old_hours: int | Omit = OMIT,
         idempotency_key: str | None = None,
+        respond_async: bool = False,
     ) -> models.StartedRotation:
         """Test a new login of a registry from its servers, and use it if all of them succeed.
 
@@ -2011,6 +2084,7 @@ class AsyncRegistryProcedures(AsyncGroup):
             force: Use the new login although a test of it fails.
             keep_old_hours: Hours for which the old login is kept after the switch.
             idempotency_key: Makes a repetition, also by another process, the same work.
+            respond_async: Do not wait for the jobs: return what is known at once.
         """
         return await self._call(
             Call[models.StartedRotation](
@@ -2027,6 +2101,7 @@ class AsyncRegistryProcedures(AsyncGroup):
                 },
                 takes_key=True,
                 idempotency_key=idempotency_key,
+                respond_async=respond_async,
             )
         )
 
@@ -2060,6 +2135,7 @@ class AsyncRegistryProcedures(AsyncGroup):
             )
         )
 
+    @overload
     async def test(
         self,
         registry_url: str,
@@ -2078,7 +2154,73 @@ class AsyncRegistryProcedures(AsyncGroup):
         image_prefix: str | Omit | None = OMIT,
         server_id: str | Omit | None = OMIT,
         idempotency_key: str | None = None,
-    ) -> bool:
+        respond_async: Literal[False] = False,
+    ) -> bool: ...
+
+    @overload
+    async def test(
+        self,
+        registry_url: str,
+        *,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: Literal[True],
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    async def test(
+        self,
+        registry_url: str,
+        *,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: bool,
+    ) -> bool | models.AcceptedJob: ...
+
+    async def test(
+        self,
+        registry_url: str,
+        *,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: bool = False,
+    ) -> bool | models.AcceptedJob:
         """Test a registry that is not stored: return `true`, or an error with cause and remedy.
 
         Requests for the same test at the same moment share one job, if they wait for its end
@@ -2098,11 +2240,12 @@ class AsyncRegistryProcedures(AsyncGroup):
             image_prefix: Namespace that is put before the names of pushed images.
             server_id: Id of the server.
             idempotency_key: Makes a repetition, also by another process, the same work.
+            respond_async: Do not wait for the job: return its id at once.
         """
         return await self._call(
-            Call[bool](
+            Call[bool | models.AcceptedJob](
                 "registry.testRegistry",
-                bool,
+                models.AcceptedJob if respond_async else bool,
                 "POST",
                 {
                     "caCertificate": ca_certificate,
@@ -2118,8 +2261,39 @@ class AsyncRegistryProcedures(AsyncGroup):
                 },
                 takes_key=True,
                 idempotency_key=idempotency_key,
+                respond_async=respond_async,
             )
         )
+
+    @overload
+    async def test_by_id(
+        self,
+        registry_id: str,
+        *,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: Literal[False] = False,
+    ) -> bool: ...
+
+    @overload
+    async def test_by_id(
+        self,
+        registry_id: str,
+        *,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: Literal[True],
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    async def test_by_id(
+        self,
+        registry_id: str,
+        *,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: bool,
+    ) -> bool | models.AcceptedJob: ...
 
     async def test_by_id(
         self,
@@ -2127,7 +2301,8 @@ class AsyncRegistryProcedures(AsyncGroup):
         *,
         server_id: str | Omit | None = OMIT,
         idempotency_key: str | None = None,
-    ) -> bool:
+        respond_async: bool = False,
+    ) -> bool | models.AcceptedJob:
         """Test a stored registry: return `true`, or an error with cause and remedy.
 
         Requests for the same test share one job, as with `registry.testRegistry`.
@@ -2138,17 +2313,88 @@ class AsyncRegistryProcedures(AsyncGroup):
             registry_id: Id of the registry.
             server_id: Id of the server.
             idempotency_key: Makes a repetition, also by another process, the same work.
+            respond_async: Do not wait for the job: return its id at once.
         """
         return await self._call(
-            Call[bool](
+            Call[bool | models.AcceptedJob](
                 "registry.testRegistryById",
-                bool,
+                models.AcceptedJob if respond_async else bool,
                 "POST",
                 {"registryId": registry_id, "serverId": server_id},
                 takes_key=True,
                 idempotency_key=idempotency_key,
+                respond_async=respond_async,
             )
         )
+
+    @overload
+    async def diagnose(
+        self,
+        *,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        registry_id: str | Omit | None = OMIT,
+        registry_url: str | Omit | None = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: Literal[False] = False,
+    ) -> models.ProbeReport: ...
+
+    @overload
+    async def diagnose(
+        self,
+        *,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        registry_id: str | Omit | None = OMIT,
+        registry_url: str | Omit | None = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: Literal[True],
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    async def diagnose(
+        self,
+        *,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        registry_id: str | Omit | None = OMIT,
+        registry_url: str | Omit | None = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: bool,
+    ) -> models.ProbeReport | models.AcceptedJob: ...
 
     async def diagnose(
         self,
@@ -2169,7 +2415,8 @@ class AsyncRegistryProcedures(AsyncGroup):
         image_prefix: str | Omit | None = OMIT,
         server_id: str | Omit | None = OMIT,
         idempotency_key: str | None = None,
-    ) -> models.ProbeReport:
+        respond_async: bool = False,
+    ) -> models.ProbeReport | models.AcceptedJob:
         """Test a registry and return every stage of the test.
 
         Needs an API key with the role `member` or `admin`.
@@ -2187,11 +2434,12 @@ class AsyncRegistryProcedures(AsyncGroup):
             image_prefix: Namespace that is put before the names of pushed images.
             server_id: Id of the server.
             idempotency_key: Makes a repetition, also by another process, the same work.
+            respond_async: Do not wait for the job: return its id at once.
         """
         return await self._call(
-            Call[models.ProbeReport](
+            Call[models.ProbeReport | models.AcceptedJob](
                 "registry.diagnose",
-                models.ProbeReport,
+                models.AcceptedJob if respond_async else models.ProbeReport,
                 "POST",
                 {
                     "caCertificate": ca_certificate,
@@ -2208,6 +2456,7 @@ class AsyncRegistryProcedures(AsyncGroup):
                 },
                 takes_key=True,
                 idempotency_key=idempotency_key,
+                respond_async=respond_async,
             )
         )
 
@@ -2216,6 +2465,7 @@ class AsyncRegistryProcedures(AsyncGroup):
         *,
         registry_ids: list[str] | Omit | None = OMIT,
         server_ids: list[str] | Omit | None = OMIT,
+        respond_async: bool = False,
     ) -> models.RegistryMatrix:
         """Test registries from servers, with one job for each pair.
 
@@ -2228,6 +2478,7 @@ class AsyncRegistryProcedures(AsyncGroup):
         Args:
             registry_ids: Ids of the registries; by default all.
             server_ids: Ids of the servers.
+            respond_async: Do not wait for the jobs: return what is known at once.
         """
         return await self._call(
             Call[models.RegistryMatrix](
@@ -2235,6 +2486,7 @@ class AsyncRegistryProcedures(AsyncGroup):
                 models.RegistryMatrix,
                 "POST",
                 {"registryIds": registry_ids, "serverIds": server_ids},
+                respond_async=respond_async,
             )
         )
 
@@ -2582,9 +2834,28 @@ class AsyncServerProcedures(AsyncGroup):
             )
         )
 
+    @overload
     async def check(
-        self, server_id: str, *, idempotency_key: str | None = None
-    ) -> models.ServerPathCheck:
+        self,
+        server_id: str,
+        *,
+        idempotency_key: str | None = None,
+        respond_async: Literal[False] = False,
+    ) -> models.ServerPathCheck: ...
+
+    @overload
+    async def check(
+        self, server_id: str, *, idempotency_key: str | None = None, respond_async: Literal[True]
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    async def check(
+        self, server_id: str, *, idempotency_key: str | None = None, respond_async: bool
+    ) -> models.ServerPathCheck | models.AcceptedJob: ...
+
+    async def check(
+        self, server_id: str, *, idempotency_key: str | None = None, respond_async: bool = False
+    ) -> models.ServerPathCheck | models.AcceptedJob:
         """Read the version of a server's Engine with a job, and report which parts the job passed.
 
         Needs an API key with the role `member` or `admin`.
@@ -2592,15 +2863,17 @@ class AsyncServerProcedures(AsyncGroup):
         Args:
             server_id: Id of the server.
             idempotency_key: Makes a repetition, also by another process, the same work.
+            respond_async: Do not wait for the job: return its id at once.
         """
         return await self._call(
-            Call[models.ServerPathCheck](
+            Call[models.ServerPathCheck | models.AcceptedJob](
                 "server.check",
-                models.ServerPathCheck,
+                models.AcceptedJob if respond_async else models.ServerPathCheck,
                 "POST",
                 {"serverId": server_id},
                 takes_key=True,
                 idempotency_key=idempotency_key,
+                respond_async=respond_async,
             )
         )
 

@@ -117,6 +117,8 @@ def _make_request(call: Call[Answer]) -> Request:
     headers = dict(call.headers)
     if call.takes_key:
         headers["Idempotency-Key"] = call.idempotency_key or str(uuid.uuid4())
+    if call.respond_async:
+        headers["Prefer"] = "respond-async"
     path = f"/api/{call.procedure}"
     if call.content is not None:
         headers |= {

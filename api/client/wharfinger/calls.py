@@ -49,6 +49,7 @@ class Call(Generic[Answer]):
     """A call; ``answer`` is the type of its answer.
 
     ``takes_key``: it submits work, so an ``Idempotency-Key`` makes a repetition harmless.
+    ``respond_async``: the API answers at once, and does not wait for the work.
     ``body`` has the names of JSON; it may hold secrets, so the representation leaves it out.
     """
 
@@ -58,6 +59,7 @@ class Call(Generic[Answer]):
     body: Mapping[str, object] = field(default_factory=dict, repr=False)
     takes_key: bool = False
     idempotency_key: str | None = None
+    respond_async: bool = False
     content: Content | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
 

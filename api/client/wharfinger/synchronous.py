@@ -6,7 +6,7 @@ Made by ``make docs`` from the OpenAPI document: change the API, not this module
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 from wharfinger import following, models, uploading
 from wharfinger.caller import Caller
@@ -776,6 +776,7 @@ class ApplicationProcedures(Group):
             )
         )
 
+    @overload
     def read_logs(
         self,
         application_id: str,
@@ -783,7 +784,40 @@ class ApplicationProcedures(Group):
         tail: int | Omit = OMIT,
         since: str | Omit = OMIT,
         search: str | Omit = OMIT,
-    ) -> str:
+        respond_async: Literal[False] = False,
+    ) -> str: ...
+
+    @overload
+    def read_logs(
+        self,
+        application_id: str,
+        *,
+        tail: int | Omit = OMIT,
+        since: str | Omit = OMIT,
+        search: str | Omit = OMIT,
+        respond_async: Literal[True],
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    def read_logs(
+        self,
+        application_id: str,
+        *,
+        tail: int | Omit = OMIT,
+        since: str | Omit = OMIT,
+        search: str | Omit = OMIT,
+        respond_async: bool,
+    ) -> str | models.AcceptedJob: ...
+
+    def read_logs(
+        self,
+        application_id: str,
+        *,
+        tail: int | Omit = OMIT,
+        since: str | Omit = OMIT,
+        search: str | Omit = OMIT,
+        respond_async: bool = False,
+    ) -> str | models.AcceptedJob:
         """Return the newest lines that what runs of an application has written.
 
         Each line begins with a time and, if there are several servers, with the server's name.
@@ -798,13 +832,15 @@ class ApplicationProcedures(Group):
             tail: Largest number of lines.
             since: Age of the oldest line: `all`, or for example `90s`, `10m`, `2h` or `7d`.
             search: Only lines that contain this.
+            respond_async: Do not wait for the job: return its id at once.
         """
         return self._call(
-            Call[str](
+            Call[str | models.AcceptedJob](
                 "application.readLogs",
-                str,
+                models.AcceptedJob if respond_async else str,
                 "GET",
                 {"applicationId": application_id, "tail": tail, "since": since, "search": search},
+                respond_async=respond_async,
             )
         )
 
@@ -1499,6 +1535,7 @@ class ImageProcedures(Group):
             )
         )
 
+    @overload
     def tag(
         self,
         *,
@@ -1506,7 +1543,40 @@ class ImageProcedures(Group):
         target: str,
         server_id: str | Omit | None = OMIT,
         idempotency_key: str | None = None,
-    ) -> models.Image:
+        respond_async: Literal[False] = False,
+    ) -> models.Image: ...
+
+    @overload
+    def tag(
+        self,
+        *,
+        source: str,
+        target: str,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: Literal[True],
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    def tag(
+        self,
+        *,
+        source: str,
+        target: str,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: bool,
+    ) -> models.Image | models.AcceptedJob: ...
+
+    def tag(
+        self,
+        *,
+        source: str,
+        target: str,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: bool = False,
+    ) -> models.Image | models.AcceptedJob:
         """Give an image on a server another name.
 
         Needs an API key with the role `member` or `admin`.
@@ -1516,15 +1586,17 @@ class ImageProcedures(Group):
             target: New name of the image.
             server_id: Id of the server.
             idempotency_key: Makes a repetition, also by another process, the same work.
+            respond_async: Do not wait for the job: return its id at once.
         """
         return self._call(
-            Call[models.Image](
+            Call[models.Image | models.AcceptedJob](
                 "image.tag",
-                models.Image,
+                models.AcceptedJob if respond_async else models.Image,
                 "POST",
                 {"source": source, "target": target, "serverId": server_id},
                 takes_key=True,
                 idempotency_key=idempotency_key,
+                respond_async=respond_async,
             )
         )
 
@@ -1993,6 +2065,7 @@ class RegistryProcedures(Group):
         force: bool | Omit = OMIT,
         keep_old_hours: int | Omit = OMIT,
         idempotency_key: str | None = None,
+        respond_async: bool = False,
     ) -> models.StartedRotation:
         """Test a new login of a registry from its servers, and use it if all of them succeed.
 
@@ -2011,6 +2084,7 @@ class RegistryProcedures(Group):
             force: Use the new login although a test of it fails.
             keep_old_hours: Hours for which the old login is kept after the switch.
             idempotency_key: Makes a repetition, also by another process, the same work.
+            respond_async: Do not wait for the jobs: return what is known at once.
         """
         return self._call(
             Call[models.StartedRotation](
@@ -2027,6 +2101,7 @@ class RegistryProcedures(Group):
                 },
                 takes_key=True,
                 idempotency_key=idempotency_key,
+                respond_async=respond_async,
             )
         )
 
@@ -2060,6 +2135,7 @@ class RegistryProcedures(Group):
             )
         )
 
+    @overload
     def test(
         self,
         registry_url: str,
@@ -2078,7 +2154,73 @@ class RegistryProcedures(Group):
         image_prefix: str | Omit | None = OMIT,
         server_id: str | Omit | None = OMIT,
         idempotency_key: str | None = None,
-    ) -> bool:
+        respond_async: Literal[False] = False,
+    ) -> bool: ...
+
+    @overload
+    def test(
+        self,
+        registry_url: str,
+        *,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: Literal[True],
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    def test(
+        self,
+        registry_url: str,
+        *,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: bool,
+    ) -> bool | models.AcceptedJob: ...
+
+    def test(
+        self,
+        registry_url: str,
+        *,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: bool = False,
+    ) -> bool | models.AcceptedJob:
         """Test a registry that is not stored: return `true`, or an error with cause and remedy.
 
         Requests for the same test at the same moment share one job, if they wait for its end
@@ -2098,11 +2240,12 @@ class RegistryProcedures(Group):
             image_prefix: Namespace that is put before the names of pushed images.
             server_id: Id of the server.
             idempotency_key: Makes a repetition, also by another process, the same work.
+            respond_async: Do not wait for the job: return its id at once.
         """
         return self._call(
-            Call[bool](
+            Call[bool | models.AcceptedJob](
                 "registry.testRegistry",
-                bool,
+                models.AcceptedJob if respond_async else bool,
                 "POST",
                 {
                     "caCertificate": ca_certificate,
@@ -2118,8 +2261,39 @@ class RegistryProcedures(Group):
                 },
                 takes_key=True,
                 idempotency_key=idempotency_key,
+                respond_async=respond_async,
             )
         )
+
+    @overload
+    def test_by_id(
+        self,
+        registry_id: str,
+        *,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: Literal[False] = False,
+    ) -> bool: ...
+
+    @overload
+    def test_by_id(
+        self,
+        registry_id: str,
+        *,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: Literal[True],
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    def test_by_id(
+        self,
+        registry_id: str,
+        *,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: bool,
+    ) -> bool | models.AcceptedJob: ...
 
     def test_by_id(
         self,
@@ -2127,7 +2301,8 @@ class RegistryProcedures(Group):
         *,
         server_id: str | Omit | None = OMIT,
         idempotency_key: str | None = None,
-    ) -> bool:
+        respond_async: bool = False,
+    ) -> bool | models.AcceptedJob:
         """Test a stored registry: return `true`, or an error with cause and remedy.
 
         Requests for the same test share one job, as with `registry.testRegistry`.
@@ -2138,17 +2313,88 @@ class RegistryProcedures(Group):
             registry_id: Id of the registry.
             server_id: Id of the server.
             idempotency_key: Makes a repetition, also by another process, the same work.
+            respond_async: Do not wait for the job: return its id at once.
         """
         return self._call(
-            Call[bool](
+            Call[bool | models.AcceptedJob](
                 "registry.testRegistryById",
-                bool,
+                models.AcceptedJob if respond_async else bool,
                 "POST",
                 {"registryId": registry_id, "serverId": server_id},
                 takes_key=True,
                 idempotency_key=idempotency_key,
+                respond_async=respond_async,
             )
         )
+
+    @overload
+    def diagnose(
+        self,
+        *,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        registry_id: str | Omit | None = OMIT,
+        registry_url: str | Omit | None = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: Literal[False] = False,
+    ) -> models.ProbeReport: ...
+
+    @overload
+    def diagnose(
+        self,
+        *,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        registry_id: str | Omit | None = OMIT,
+        registry_url: str | Omit | None = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: Literal[True],
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    def diagnose(
+        self,
+        *,
+        ca_certificate: str | Omit | None = OMIT,
+        client_certificate: str | Omit | None = OMIT,
+        client_key: str | Omit | None = OMIT,
+        plain_http: bool | Omit = OMIT,
+        registry_id: str | Omit | None = OMIT,
+        registry_url: str | Omit | None = OMIT,
+        username: str | Omit | None = OMIT,
+        password: str | Omit | None = OMIT,
+        credential: models.AcrSourceInput
+        | models.EcrSourceInput
+        | models.GoogleSourceInput
+        | Omit
+        | None = OMIT,
+        image_prefix: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: bool,
+    ) -> models.ProbeReport | models.AcceptedJob: ...
 
     def diagnose(
         self,
@@ -2169,7 +2415,8 @@ class RegistryProcedures(Group):
         image_prefix: str | Omit | None = OMIT,
         server_id: str | Omit | None = OMIT,
         idempotency_key: str | None = None,
-    ) -> models.ProbeReport:
+        respond_async: bool = False,
+    ) -> models.ProbeReport | models.AcceptedJob:
         """Test a registry and return every stage of the test.
 
         Needs an API key with the role `member` or `admin`.
@@ -2187,11 +2434,12 @@ class RegistryProcedures(Group):
             image_prefix: Namespace that is put before the names of pushed images.
             server_id: Id of the server.
             idempotency_key: Makes a repetition, also by another process, the same work.
+            respond_async: Do not wait for the job: return its id at once.
         """
         return self._call(
-            Call[models.ProbeReport](
+            Call[models.ProbeReport | models.AcceptedJob](
                 "registry.diagnose",
-                models.ProbeReport,
+                models.AcceptedJob if respond_async else models.ProbeReport,
                 "POST",
                 {
                     "caCertificate": ca_certificate,
@@ -2208,6 +2456,7 @@ class RegistryProcedures(Group):
                 },
                 takes_key=True,
                 idempotency_key=idempotency_key,
+                respond_async=respond_async,
             )
         )
 
@@ -2216,6 +2465,7 @@ class RegistryProcedures(Group):
         *,
         registry_ids: list[str] | Omit | None = OMIT,
         server_ids: list[str] | Omit | None = OMIT,
+        respond_async: bool = False,
     ) -> models.RegistryMatrix:
         """Test registries from servers, with one job for each pair.
 
@@ -2228,6 +2478,7 @@ class RegistryProcedures(Group):
         Args:
             registry_ids: Ids of the registries; by default all.
             server_ids: Ids of the servers.
+            respond_async: Do not wait for the jobs: return what is known at once.
         """
         return self._call(
             Call[models.RegistryMatrix](
@@ -2235,6 +2486,7 @@ class RegistryProcedures(Group):
                 models.RegistryMatrix,
                 "POST",
                 {"registryIds": registry_ids, "serverIds": server_ids},
+                respond_async=respond_async,
             )
         )
 
@@ -2580,9 +2832,28 @@ class ServerProcedures(Group):
             )
         )
 
+    @overload
     def check(
-        self, server_id: str, *, idempotency_key: str | None = None
-    ) -> models.ServerPathCheck:
+        self,
+        server_id: str,
+        *,
+        idempotency_key: str | None = None,
+        respond_async: Literal[False] = False,
+    ) -> models.ServerPathCheck: ...
+
+    @overload
+    def check(
+        self, server_id: str, *, idempotency_key: str | None = None, respond_async: Literal[True]
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    def check(
+        self, server_id: str, *, idempotency_key: str | None = None, respond_async: bool
+    ) -> models.ServerPathCheck | models.AcceptedJob: ...
+
+    def check(
+        self, server_id: str, *, idempotency_key: str | None = None, respond_async: bool = False
+    ) -> models.ServerPathCheck | models.AcceptedJob:
         """Read the version of a server's Engine with a job, and report which parts the job passed.
 
         Needs an API key with the role `member` or `admin`.
@@ -2590,15 +2861,17 @@ class ServerProcedures(Group):
         Args:
             server_id: Id of the server.
             idempotency_key: Makes a repetition, also by another process, the same work.
+            respond_async: Do not wait for the job: return its id at once.
         """
         return self._call(
-            Call[models.ServerPathCheck](
+            Call[models.ServerPathCheck | models.AcceptedJob](
                 "server.check",
-                models.ServerPathCheck,
+                models.AcceptedJob if respond_async else models.ServerPathCheck,
                 "POST",
                 {"serverId": server_id},
                 takes_key=True,
                 idempotency_key=idempotency_key,
+                respond_async=respond_async,
             )
         )
 

@@ -65,6 +65,20 @@ async def test_null_resets_a_field_and_an_omitted_one_stays(pipeline: Pipeline) 
     assert (shown.platform, shown.stop_grace_seconds) == (None, 20)
 
 
+async def test_a_test_that_is_not_awaited_answers_its_job(
+    pipeline: Pipeline, server: TestServer
+) -> None:
+    created = await create_registry(pipeline)
+
+    accepted = await pipeline.do(
+        lambda client: client.registry.test_by_id(created.registry_id, respond_async=True)
+    )
+    job = await pipeline.do(lambda client: client.job.one(accepted.job_id))
+
+    assert isinstance(accepted, models.AcceptedJob)
+    assert (job.kind, job.state) == ("registry.test", "queued")
+
+
 async def test_a_registry_is_tested_and_the_answer_is_awaited(
     pipeline: Pipeline, server: TestServer
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from api.events.wire import EventOutput, SnapshotOutput
-from api.http.openapi.document import make_document
+from api.http.openapi.document import ANSWERS_EARLY, make_document
 from api.routers import PROCEDURES
 from tests.api.client.generator.annotations import snake
 from tests.api.client.generator.modules import make_modules
@@ -43,6 +43,22 @@ def test_each_procedure_is_a_method_with_all_its_fields(
 
     assert missing == []
     assert {each.name for each in OPERATIONS} >= set(PROCEDURES)
+
+
+def test_each_procedure_that_waits_can_be_told_not_to() -> None:
+    procedures = Procedures(None)  # type: ignore[arg-type]
+
+    told = {
+        operation.name
+        for operation in OPERATIONS
+        if operation.name not in INSTEAD
+        and "respond_async"
+        in inspect.signature(
+            getattr(getattr(procedures, snake(operation.noun)), method_name(operation))
+        ).parameters
+    }
+
+    assert told == {each.name for each in PROCEDURES.values() if each.waits} | ANSWERS_EARLY
 
 
 def test_both_clients_have_the_same_methods() -> None:

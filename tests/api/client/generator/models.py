@@ -35,7 +35,11 @@ def write_models(schemas: dict[str, Schema], operations: list[Operation]) -> str
 
 
 def _reach(schemas: dict[str, Schema], operations: list[Operation]) -> set[str]:
-    waiting = {name for each in operations for name in references([each.fields, each.answer])}
+    waiting = {
+        name
+        for each in operations
+        for name in references([each.fields, each.answer, each.accepted])
+    }
     reached: set[str] = set()
     while waiting:
         name = waiting.pop()

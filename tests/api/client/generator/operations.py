@@ -9,7 +9,10 @@ from tests.api.client.generator.annotations import Schema, name_of
 
 @dataclass(frozen=True)
 class Operation:
-    """One procedure; ``fields`` are the schemas of its input by their names."""
+    """One procedure; ``fields`` are the schemas of its input by their names.
+
+    ``heeds_prefer``: it may be told not to wait. ``accepted`` is then its answer, if another.
+    """
 
     name: str
     method: str
@@ -18,6 +21,8 @@ class Operation:
     required: frozenset[str]
     answer: Schema
     takes_key: bool
+    heeds_prefer: bool
+    accepted: Schema | None
 
     @property
     def noun(self) -> str:
@@ -33,6 +38,7 @@ def read_operations(document: dict[str, Any]) -> Iterator[Operation]:
     for path, methods in document["paths"].items():
         [(method, shown)] = methods.items()
         fields, required = _input(document, shown)
+        headers = {name_of(each.get("$ref", "")) for each in shown["parameters"]}
         [content] = shown["responses"]["200"]["content"].values()
         yield Operation(
             name=path.removeprefix("/api/"),
@@ -41,10 +47,16 @@ def read_operations(document: dict[str, Any]) -> Iterator[Operation]:
             fields=fields,
             required=frozenset(required),
             answer=content["schema"],
-            takes_key=any(
-                name_of(each.get("$ref", "")) == "IdempotencyKey" for each in shown["parameters"]
-            ),
+            takes_key="IdempotencyKey" in headers,
+            heeds_prefer="Prefer" in headers,
+            accepted=_accepted(document) if "202" in shown["responses"] else None,
         )
+
+
+def _accepted(document: dict[str, Any]) -> Schema:
+    content = document["components"]["responses"]["Accepted"]["content"]
+    schema: Schema = content["application/json"]["schema"]
+    return schema
 
 
 def _input(document: dict[str, Any], shown: dict[str, Any]) -> tuple[dict[str, Schema], list[str]]:

@@ -24,7 +24,7 @@ Made by ``make docs`` from the OpenAPI document: change the API, not this module
 {imports}
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 from pydantic import JsonValue
 
@@ -103,6 +103,36 @@ def _class(noun: str) -> str:
 
 
 def _write(operation: Operation, *, is_async: bool) -> str:
+    answer = annotate(operation.answer, prefix="models.")
+    begin, wait = ("async def", "await ") if is_async else ("def", "")
+    head = f"    {begin} {method_name(operation)}"
+    overloads, answered, sent = "", answer, answer
+    if operation.accepted is not None:
+        accepted = annotate(operation.accepted, prefix="models.")
+        answered = f"{answer} | {accepted}"
+        sent = f"{accepted} if respond_async else {answer}"
+        overloads = "".join(
+            f"    @overload\n{head}({_arguments(operation, is_told)}) -> {kind}: ...\n\n"
+            for is_told, kind in (
+                ("Literal[False] = False", answer),
+                ("Literal[True]", accepted),
+                ("bool", answered),
+            )
+        )
+    told = "bool = False" if operation.heeds_prefer else ""
+    fields = ", ".join(f"{json.dumps(name)}: {snake(name)}" for name in operation.fields)
+    more = ", takes_key=True, idempotency_key=idempotency_key" if operation.takes_key else ""
+    more += ", respond_async=respond_async" if operation.heeds_prefer else ""
+    return (
+        f"{overloads}{head}({_arguments(operation, told)}) -> {answered}:\n"
+        f"{docstring(operation.text, _descriptions(operation), indent=' ' * 8)}\n"
+        f"        return {wait}self._call(Call[{answered}]({json.dumps(operation.name)}, {sent}, "
+        f"{json.dumps(operation.method)}, {{{fields}}}{more}))\n"
+    )
+
+
+def _arguments(operation: Operation, told: str) -> str:
+    """Return the arguments; ``told`` is the annotation of ``respond_async``, if it is one."""
     required = [name for name in operation.fields if name in operation.required]
     optional = [name for name in operation.fields if name not in operation.required]
     kinds = {name: annotate(each, prefix="models.") for name, each in operation.fields.items()}
@@ -110,22 +140,21 @@ def _write(operation: Operation, *, is_async: bool) -> str:
     star = [] if len(required) == 1 else ["*"]
     late = [f"{snake(name)}: {_omittable(kinds[name])} = OMIT" for name in optional]
     late += ["idempotency_key: str | None = None"] if operation.takes_key else []
+    late += [f"respond_async: {told}"] if told else []
     needed = [f"{snake(name)}: {kinds[name]}" for name in required]
     rest = ["*", *late] if not star and late else late
-    arguments = ["self", *(star if needed or late else []), *needed, *rest]
+    return ", ".join(["self", *(star if needed or late else []), *needed, *rest])
+
+
+def _descriptions(operation: Operation) -> dict[str, str]:
     said = {snake(name): each.get("description", "") for name, each in operation.fields.items()}
     if operation.takes_key:
         said["idempotency_key"] = "Makes a repetition, also by another process, the same work."
-    answer = annotate(operation.answer, prefix="models.")
-    begin, wait = ("async def", "await ") if is_async else ("def", "")
-    fields = ", ".join(f"{json.dumps(name)}: {snake(name)}" for name in operation.fields)
-    more = ", takes_key=True, idempotency_key=idempotency_key" if operation.takes_key else ""
-    return (
-        f"    {begin} {method_name(operation)}({', '.join(arguments)}) -> {answer}:\n"
-        f"{docstring(operation.text, said, indent=' ' * 8)}\n"
-        f"        return {wait}self._call(Call[{answer}]({json.dumps(operation.name)}, {answer}, "
-        f"{json.dumps(operation.method)}, {{{fields}}}{more}))\n"
-    )
+    if operation.accepted is not None:
+        said["respond_async"] = "Do not wait for the job: return its id at once."
+    elif operation.heeds_prefer:
+        said["respond_async"] = "Do not wait for the jobs: return what is known at once."
+    return said
 
 
 def _omittable(kind: str) -> str:
