@@ -1,7 +1,7 @@
 """Complete names in a shell with what the API lists; nothing is said if it does not answer."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +21,16 @@ def names_of(noun: Noun) -> Callable[..., list[str]]:
 
     def complete(context: typer.Context, incomplete: str) -> list[str]:
         return list(_list_names(context, noun, incomplete))
+
+    return complete
+
+
+def names_among(nouns: Sequence[Noun]) -> Callable[..., list[str]]:
+    """Return the function that lists the names of several nouns which begin as typed."""
+    functions = [names_of(noun) for noun in nouns]
+
+    def complete(context: typer.Context, incomplete: str) -> list[str]:
+        return [name for each in functions for name in each(context, incomplete)]
 
     return complete
 

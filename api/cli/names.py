@@ -1,7 +1,7 @@
 """Find a thing by its id, its name, or the unique beginning of one."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -12,6 +12,9 @@ from shared.errors import SetupError
 SHOWN_NAMES = 5
 ID_LENGTH = 36
 """The length of a whole id, a UUID."""
+
+MAX_DELIVERIES = 100
+"""The largest number of deliveries that the API lists."""
 
 Row = dict[str, Any]
 
@@ -64,6 +67,9 @@ KEY = Noun(
     *("API key", "API keys", "apiKey.all", "apiKeyId"), names=("name",), create="wharf key create"
 )
 USER = Noun("person", "people", "user.all", "userId", ("user.name", "user.email"))
+MEMBER = replace(USER, id="id")
+"""A person by the id of the membership, by which the audit log names who did something."""
+
 INVITATION = Noun(
     *("invitation", "invitations", "organization.allInvitations", "invitationId"),
     names=("email",),
@@ -74,6 +80,7 @@ DEPLOYMENT = Noun("deployment", "deployments", "deployment.allCentralized", "dep
 POINT = Noun("rollback point", "rollback points", "rollback.all", "rollbackId")
 HOOK = Noun("deploy hook", "deploy hooks", "deployHook.all", "hookId")
 JOB = Noun("job", "jobs", "job.all", "jobId")
+DELIVERY = Noun("delivery", "deliveries", "webhook.deliveries", "deliveryId")
 
 
 def find(settings: ClientSettings, noun: Noun, name: str) -> Row:
@@ -110,6 +117,36 @@ def choose(noun: Noun, rows: Sequence[Row], name: str) -> Row:
     raise SetupError(f"there is no {noun.word} {name}", remedy=_near(noun, rows, name))
 
 
+def find_among(
+    settings: ClientSettings, nouns: Sequence[Noun], name: str
+) -> tuple[Noun, Row] | None:
+    """Return the only thing of these nouns with this id or name, or that begins so, if any.
+
+    Raises:
+        SetupError: several things match, or the API refused.
+    """
+    rows = {noun: call(settings, noun.all) for noun in nouns}
+    for exact in (True, False):
+        found = [
+            (noun, row)
+            for noun in nouns
+            for row in find_matches(noun, rows[noun], name, exact=exact)
+        ]
+        if len(found) > 1:
+            named = ", ".join(
+                f"{noun.word} {noun.label(row)} ({row[noun.id]})" for noun, row in found
+            )
+            text = (
+                f"{len(found)} things are named {name}"
+                if exact
+                else f"{len(found)} things begin with {name}"
+            )
+            raise SetupError(text, remedy=f"Use an id: {named}.")
+        if found:
+            return found[0]
+    return None
+
+
 def find_matches(noun: Noun, rows: Sequence[Row], name: str, *, exact: bool) -> list[Row]:
     """Return the rows with this id, or else with this name, or those with one that begins so."""
     fields = (noun.id, *noun.names)
@@ -140,6 +177,18 @@ def find_deployment_id(settings: ClientSettings, name: str) -> str:
         SetupError: no deployment or several deployments begin so.
     """
     return name if len(name) >= ID_LENGTH else find_id(settings, DEPLOYMENT, name)
+
+
+def find_delivery_id(settings: ClientSettings, webhook_id: str, name: str) -> str:
+    """Return the id of a delivery of a webhook.
+
+    Raises:
+        SetupError: no delivery or several deliveries begin so.
+    """
+    if len(name) >= ID_LENGTH:
+        return name
+    rows = call(settings, DELIVERY.all, {"webhookId": webhook_id, "limit": MAX_DELIVERIES})
+    return str(choose(DELIVERY, rows, name)[DELIVERY.id])
 
 
 def find_build_id(settings: ClientSettings, name: str, application_id: str | None = None) -> str:

@@ -109,7 +109,7 @@ CASES = {
     "webhook create": [Case("https://b.example/")],
     "webhook update": [Case("https://b.example/ --disable")],
     "webhook deliveries": [Case("$subscribed")],
-    "webhook redeliver": [Case("$delivery")],
+    "webhook redeliver": [Case("$subscribed $delivery")],
     "webhook remove": [Case("https://b.example/ --yes")],
     "key list": [Case()],
     "key create": [Case("pipeline")],

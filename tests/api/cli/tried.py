@@ -459,7 +459,10 @@ COMMANDS = {
     "webhook deliveries": Command(
         ["$subscribed"], {"webhook": ["nothing"], "limit": ["$subscribed", "--limit", "1"]}
     ),
-    "webhook redeliver": Command(["$delivery"], {"delivery": ["nothing"]}),
+    "webhook redeliver": Command(
+        ["$subscribed", "$delivery"],
+        {"webhook": ["nothing", "$delivery"], "delivery": ["$subscribed", "nothing"]},
+    ),
     "key list": Command([], {}),
     "key create": Command(
         ["one"],

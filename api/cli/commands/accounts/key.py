@@ -1,5 +1,6 @@
 """``wharf key``: list, create and remove API keys."""
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,11 +11,12 @@ from api.cli.client import call
 from api.cli.command import command
 from api.cli.completion import names_of
 from api.cli.confirm import Yes, confirm
-from api.cli.names import APPLICATION, KEY, find
-from api.cli.output.answer import Answer, Columns, lines
+from api.cli.names import APPLICATION, KEY, MEMBER, find
+from api.cli.output.answer import Answer, Columns, Row, lines
 from api.cli.output.text import write_note
 from api.cli.output.units import show_time
 from api.cli.settings import ClientSettings
+from shared.errors import SetupError
 
 app = typer.Typer(help="API keys: list, create, remove.", no_args_is_help=True)
 
@@ -27,25 +29,41 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
-COLUMNS = Columns(
-    "apiKeyId",
-    {
-        "name": "name",
-        "role": "role",
-        "begins": "start",
-        "procedures": "procedures",
-        "networks": "networks",
-        "applications": "applicationIds",
-        "expires": lambda row: show_time(row["expiresAt"]),
-        "used": lambda row: show_time(row["lastUsedAt"]),
-    },
-)
+def _columns(people: Mapping[str, str]) -> Columns:
+    return Columns(
+        "apiKeyId",
+        {
+            "name": "name",
+            "role": "role",
+            "person": lambda row: people.get(row["memberId"], row["memberId"]),
+            "begins": "start",
+            "procedures": "procedures",
+            "networks": "networks",
+            "applications": "applicationIds",
+            "expires": lambda row: show_time(row["expiresAt"]),
+            "used": lambda row: show_time(row["lastUsedAt"]),
+        },
+    )
+
+
+def _find_people(settings: ClientSettings, keys: Sequence[Row]) -> dict[str, str]:
+    """Return the names of the people who have personal keys, by the ids of their memberships."""
+    if not any(key["memberId"] for key in keys):
+        return {}
+    try:
+        return {row[MEMBER.id]: MEMBER.label(row) for row in call(settings, MEMBER.all)}
+    except SetupError:  # A key may be limited to the procedures of keys: their ids are shown.
+        return {}
 
 
 @command(app, "list", example="wharf key list", shows="apiKey.all")
 def list_all(settings: ClientSettings) -> Answer:
-    """Show all API keys, the oldest first; of a key only its beginning is stored."""
-    return COLUMNS.of(call(settings, "apiKey.all"))
+    """Show all API keys, the oldest first; of a key only its beginning is stored.
+
+    Personal keys are among them, with the person who made them.
+    """
+    keys = call(settings, "apiKey.all")
+    return _columns(_find_people(settings, keys)).of(keys)
 
 
 @command(
@@ -73,7 +91,10 @@ def create(
     ] = None,
     days: Annotated[int | None, typer.Option(min=1, help="The days until it expires.")] = None,
 ) -> Answer:
-    """Create an API key; print it, and nothing else, to standard output. It is shown only once."""
+    """Create an API key; print it, and nothing else, to standard output. It is shown only once.
+
+    It belongs to no person. A person makes a personal key in the console, under Account.
+    """
     limits = given(
         role=role and role.value,
         procedures=procedure or None,

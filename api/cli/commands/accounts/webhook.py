@@ -8,7 +8,7 @@ from api.cli.arguments import Limit, Webhook, given
 from api.cli.client import call
 from api.cli.command import command
 from api.cli.confirm import Yes, confirm
-from api.cli.names import WEBHOOK, find, find_id
+from api.cli.names import WEBHOOK, find, find_delivery_id, find_id
 from api.cli.output.answer import Answer, Columns, Row, fields, lines
 from api.cli.output.text import write_note
 from api.cli.output.units import show_time
@@ -125,15 +125,22 @@ def deliveries(settings: ClientSettings, webhook: Webhook, limit: Limit = None) 
     return DELIVERIES.of(call(settings, "webhook.deliveries", {**chosen, **given(limit=limit)}))
 
 
-@command(app, example="wharf webhook redeliver DELIVERY", shows="webhook.redeliver")
+@command(
+    app,
+    example="wharf webhook redeliver https://ci.example.com/hook DELIVERY",
+    shows="webhook.redeliver",
+)
 def redeliver(
     settings: ClientSettings,
+    webhook: Webhook,
     delivery: Annotated[
-        str, typer.Argument(metavar="DELIVERY", help="The id of wharf webhook deliveries.")
+        str, typer.Argument(metavar="DELIVERY", help="The delivery's id, or its beginning.")
     ],
 ) -> Answer:
-    """Send a message again now, under its id."""
-    found = call(settings, "webhook.redeliver", {"deliveryId": delivery})
+    """Send a message again now, under its id; wharf webhook deliveries lists them."""
+    webhook_id = find_id(settings, WEBHOOK, webhook)
+    chosen = find_delivery_id(settings, webhook_id, delivery)
+    found = call(settings, "webhook.redeliver", {"deliveryId": chosen})
     return lines(found, [found["deliveryId"]], [found["state"]])
 
 

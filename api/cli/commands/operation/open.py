@@ -7,7 +7,7 @@ import typer
 
 from api.cli.client import base_url, call
 from api.cli.command import command
-from api.cli.completion import names_of
+from api.cli.completion import names_among
 from api.cli.names import (
     APPLICATION,
     BUILD,
@@ -15,11 +15,9 @@ from api.cli.names import (
     REGISTRY,
     SERVER,
     WEBHOOK,
-    Noun,
-    Row,
+    find_among,
     find_deployment_id,
     find_job_id,
-    find_matches,
 )
 from api.cli.output.text import write_line
 from api.cli.settings import ClientSettings
@@ -28,10 +26,10 @@ from shared.errors import SetupError
 app = typer.Typer()
 
 FOLDERS = {
-    "registries": REGISTRY,
-    "applications": APPLICATION,
-    "servers": SERVER,
-    "webhooks": WEBHOOK,
+    REGISTRY: "registries",
+    APPLICATION: "applications",
+    SERVER: "servers",
+    WEBHOOK: "webhooks",
 }
 """The folders of the console, with the nouns of the things that have names."""
 
@@ -54,10 +52,6 @@ A deployment and a build may share their id with their first job, which their pa
 """
 
 
-def _complete(context: typer.Context, incomplete: str) -> list[str]:
-    return [name for noun in FOLDERS.values() for name in names_of(noun)(context, incomplete)]
-
-
 @command(app, "open", example="wharf open my-app")
 def show_address(
     settings: ClientSettings,
@@ -67,32 +61,17 @@ def show_address(
             metavar="THING",
             help="A registry, application, server or webhook by its name or id, or the id of a "
             "job, deployment or build.",
-            autocompletion=_complete,
+            autocompletion=names_among(tuple(FOLDERS)),
         ),
     ],
 ) -> None:
     """Print the address of a thing in the console."""
-    rows = {folder: call(settings, noun.all) for folder, noun in FOLDERS.items()}
-    for exact in (True, False):
-        found = [
-            (folder, noun, row)
-            for folder, noun in FOLDERS.items()
-            for row in find_matches(noun, rows[folder], thing, exact=exact)
-        ]
-        if found:
-            folder, noun, row = _the_only(thing, found)
-            write_line(f"{base_url(settings)}/console/{folder}/{row[noun.id]}")
-            return
+    found = find_among(settings, tuple(FOLDERS), thing)
+    if found is not None:
+        noun, row = found
+        write_line(f"{base_url(settings)}/console/{FOLDERS[noun]}/{row[noun.id]}")
+        return
     write_line(f"{base_url(settings)}/console/{_find_record(settings, thing)}")
-
-
-def _the_only(thing: str, found: list[tuple[str, Noun, Row]]) -> tuple[str, Noun, Row]:
-    if len(found) > 1:
-        named = ", ".join(
-            f"{noun.word} {noun.label(row)} ({row[noun.id]})" for _, noun, row in found
-        )
-        raise SetupError(f"{len(found)} things are named {thing}", remedy=f"Use an id: {named}.")
-    return found[0]
 
 
 def _find_record(settings: ClientSettings, thing: str) -> str:
