@@ -137,7 +137,7 @@ class LastAdminKeyError(ConflictError):
 
 
 class SignatureError(UnauthenticatedError):
-    code = "signature_invalid"
+    code = "hook_signature_invalid"
 
 
 class WrongSignInError(UnauthenticatedError):

@@ -93,6 +93,10 @@ class FaultCode(StrEnum):
     REVISION_NOT_FOUND = "revision_not_found"
     HOST_KEY_NOT_PINNED = "host_key_not_pinned"
     HOST_KEY_CHANGED = "host_key_changed"
+    SIGNATURE_MISSING = "signature_missing"
+    SIGNATURE_INVALID = "signature_invalid"
+    SIGNATURE_UNTRUSTED = "signature_untrusted"
+    ATTESTATION_MISSING = "attestation_missing"
 
 
 @dataclass(frozen=True)
@@ -502,6 +506,24 @@ FAULTS: dict[FaultCode, Verdict] = {
         remedy="Ask the operator of the git host if its keys were changed. Only if they were, "
         "compare the fingerprints and store the new one as customGitHostKey; else another host "
         "answers in its place.",
+    ),
+    FaultCode.SIGNATURE_MISSING: Verdict(
+        retryable=False,
+        remedy="Sign the image's digest (signature.sign, or cosign sign --key), then try again.",
+    ),
+    FaultCode.SIGNATURE_INVALID: Verdict(
+        retryable=False,
+        remedy="Do not run this image: find out who wrote the signature. To go on, build it again "
+        "from its sources and sign the new digest.",
+    ),
+    FaultCode.SIGNATURE_UNTRUSTED: Verdict(
+        retryable=False,
+        remedy="If you trust the key that signed it, add its public key to the policy; else sign "
+        "the image's digest with a key of the policy.",
+    ),
+    FaultCode.ATTESTATION_MISSING: Verdict(
+        retryable=False,
+        remedy="Attach a signed attestation of this type (cosign attest --key), then try again.",
     ),
 }
 

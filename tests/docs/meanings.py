@@ -4,6 +4,9 @@ MEANINGS = {
     "already_ended": "The job, build or deployment has already ended.",
     "already_joined": "The server has already joined.",
     "app_name_unusable": "No container or service can have the application's `appName`.",
+    "attestation_missing": (
+        "The policy requires a signed attestation that the image does not have."
+    ),
     "auth_bad_credentials": "The registry or its token server refused the username and password.",
     "auth_expired": "The registry refused the token, because it has expired.",
     "auth_missing": "The registry requires a login, and none was given.",
@@ -88,6 +91,7 @@ MEANINGS = {
         "`allowedKeys` of the application."
     ),
     "health_check_too_slow": "The health check may take longer than a deployment waits.",
+    "hook_signature_invalid": "The request of a deploy hook has no valid signature.",
     "host_key_changed": "The git host shows another SSH key than the one that is stored.",
     "host_key_not_pinned": "No SSH key of the git host is stored, so the host cannot be proved.",
     "host_path_not_allowed": "The server does not let the application mount this directory.",
@@ -181,7 +185,12 @@ MEANINGS = {
     "rotation_running": "A new login of the registry is being tested.",
     "service_changed": "Another client changed the Swarm service at the same time.",
     "service_missing": "The Swarm service was removed during the attempt.",
-    "signature_invalid": "The request of a deploy hook has no valid signature.",
+    "signature_invalid": (
+        "A signature beside the image is for another image, or was not made by the key that it "
+        "names."
+    ),
+    "signature_missing": ("The policy requires a signature, and the image has none."),
+    "signature_untrusted": ("The image is signed, but by no key of the policy."),
     "source_altered": "The sources arrived at the server with other bytes than were uploaded.",
     "source_corrupt": "The upload is not a complete tar.",
     "source_denied": "The git server does not accept the token.",

@@ -36,6 +36,7 @@ REFUSALS = {
         "Use a key with the role that the message names, or let an administrator add this key to "
         "`allowedKeys` of the application."
     ),
+    "hook_signature_invalid": "Sign the request with the secret of the deploy hook.",
     "idempotency_mismatch": "Use another `Idempotency-Key` for another request.",
     "in_use": (
         "Change or remove the applications that use it first. A registry is changed or removed "
@@ -74,7 +75,6 @@ REFUSALS = {
     "request_timeout": "Send the whole body faster.",
     "rotation_running": "Wait for its end, or cancel it with `registry.cancelRotation`.",
     "sign_in_failed": "Check address, password and code. A code is accepted once.",
-    "signature_invalid": "Sign the request with the secret of the deploy hook.",
     "source_invalid": "Correct the file, link, setting or URL that the message names.",
     "still_running": "The job continues. Follow it with `job.one`.",
     "too_large": "Send a smaller body.",

@@ -149,7 +149,7 @@ async def test_a_caller_without_the_secret_deploys_nothing(
     answer = await hook.caller.post(hook.url, content=body, headers=headers)
 
     assert answer.status_code == 401
-    assert answer.json()["data"]["cause"]["code"] == "signature_invalid"
+    assert answer.json()["data"]["cause"]["code"] == "hook_signature_invalid"
     assert count(database) == (0, 0)
     assert database.execute("SELECT last_used_at FROM deploy_hook") == [(None,)]
 

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from worker.oci.transport.http import Response
 
@@ -45,6 +47,13 @@ class Manifest:
     def is_of(self, image_id: str) -> bool:
         """Return whether an Engine's image id is the config or manifest digest of this image."""
         return image_id in {self.config, self.descriptor.digest}
+
+
+def make_manifest(media_type: str, document: Mapping[str, Any]) -> Manifest:
+    """Return a manifest of our own, with its digest."""
+    content = json.dumps(document, separators=(",", ":")).encode()
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return Manifest(Descriptor(media_type, digest, len(content)), content, _config(content))
 
 
 def parse_descriptor(response: Response) -> Descriptor | None:

@@ -1,0 +1,60 @@
+"""Make what a registry stores for a signature, in both formats of cosign."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from worker.oci.images.attached_manifests import Attachment, name_referrers_tag
+from worker.oci.registry.manifest import Descriptor, make_manifest
+from worker.oci.signatures import bundle, simple_signing
+from worker.oci.signatures.keys import SigningKey
+from worker.oci.signatures.tagged import MANIFEST_TYPE, add_layers, describe
+
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+EMPTY = b"{}"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An attachment, and its blobs by digest."""
+
+    attachment: Attachment
+    blobs: Mapping[str, bytes]
+
+
+def sign_for_tag(repository: str, digest: str, key: SigningKey) -> Stored:
+    """Sign an image in the format of cosign 2. ``repository`` has its registry's host."""
+    payload = simple_signing.make_payload(repository, digest)
+    signature = base64.b64encode(key.sign(payload)).decode()
+    layer = describe(simple_signing.LAYER_TYPE, payload) | {
+        "annotations": {simple_signing.SIGNATURE_ANNOTATION: signature}
+    }
+    config, manifest = add_layers(None, [layer])
+    tag = f"{name_referrers_tag(digest)}.sig"
+    blobs = {str(layer["digest"]): payload, manifest.config or "": config}
+    return Stored(Attachment(digest, manifest, tag), blobs)
+
+
+def store_bundle(subject: Descriptor, content: bytes, predicate_type: str) -> Stored:
+    """Return the referrer that holds a bundle, in the format of cosign 3."""
+    layer = describe(bundle.BUNDLE_TYPE, content)
+    config = describe(EMPTY_TYPE, EMPTY)
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "artifactType": bundle.BUNDLE_TYPE,
+        "config": config,
+        "layers": [layer],
+        "subject": {
+            "mediaType": subject.media_type,
+            "size": subject.size_bytes,
+            "digest": subject.digest,
+        },
+        "annotations": {
+            "dev.sigstore.bundle.content": "dsse-envelope",
+            "dev.sigstore.bundle.predicateType": predicate_type,
+        },
+    }
+    manifest = make_manifest(MANIFEST_TYPE, document)
+    blobs = {str(layer["digest"]): content, str(config["digest"]): EMPTY}
+    return Stored(Attachment(subject.digest, manifest), blobs)
