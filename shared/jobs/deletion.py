@@ -7,6 +7,7 @@ a server: the registry's answers ────► Observation ─┘
 ```
 
 Bytes are deleted only if nothing else needs them. Anything that could not be read counts as a need.
+Signatures, SBOMs and attestations do not need their image: they are deleted with it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,10 @@ MAX_KNOWN = 500
 """The limit of further images of a repository in the database; with more, nothing is deleted."""
 
 MAX_REASONS = 10
+
+ATTACHMENT_SUFFIXES = ("", ".sig", ".att", ".sbom")
+"""What follows an image's digest in the tags of what belongs to it. Without a suffix: the index of
+its referrers (OCI distribution 1.1, "Referrers Tag Schema"); the others are cosign's."""
 
 
 class Claim(BaseModel):
@@ -108,11 +113,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """The decision; ``tags`` are to be deleted alone; ``reasons`` are why the bytes stay."""
+    """The decision; ``tags`` are to be deleted alone; ``reasons`` are why the bytes stay.
+
+    ``attached`` are the digests of the manifests that are to be deleted with the image.
+    """
 
     outcome: Outcome
     tags: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    attached: tuple[str, ...] = ()
 
 
 def decide(image: Reference, known: Known, observed: Observation) -> Decision:
@@ -124,9 +133,10 @@ def decide(image: Reference, known: Known, observed: Observation) -> Decision:
     digest = image.digest or ""
     if not observed.is_there:
         return Decision(Outcome.GONE)
-    reasons = list(_reasons(digest, known, observed))
+    attached = _Attached(digest, known, observed)
+    reasons = [*_reasons(digest, known, observed), *attached.reasons()]
     if not reasons:
-        return Decision(Outcome.DELETED)
+        return Decision(Outcome.DELETED, attached=attached.deletable())
     own, others = _split(digest, known, observed)
     shown = tuple(reasons[:MAX_REASONS])
     if own and others and observed.deletes_tags and not observed.gaps:
@@ -156,14 +166,54 @@ def _reasons(digest: str, known: Known, observed: Observation) -> Iterator[str]:
     for index, children in observed.children.items():
         if digest in children and index != digest:
             yield f"the index {index} lists it"
-    referrers = [
-        *observed.referrers,
-        *(key for key, subject in observed.subjects.items() if subject == digest),
-    ]
-    for referrer in dict.fromkeys(referrers):
-        yield f"{referrer} refers to it"
-    # Signatures and referrers of registries without the referrers API (OCI distribution 1.1,
-    # "Referrers Tag Schema"; cosign).
-    for tag in sorted(observed.tags):
-        if digest and tag.startswith(digest.replace(":", "-")):
-            yield f"the tag {tag} refers to it"
+
+
+class _Attached:
+    """What belongs to an image: manifests under the tags of its digest, and its referrers."""
+
+    def __init__(self, digest: str, known: Known, observed: Observation) -> None:
+        self._digest = digest
+        self._others = frozenset(known.others)
+        self._observed = observed
+        start = digest.replace(":", "-", 1)
+        self._prefix = start
+        self._tags = {tag: observed.tags.get(tag) for tag in _attachment_tags(start)}
+        found = (key for key, subject in observed.subjects.items() if subject == digest)
+        self._referrers = tuple(dict.fromkeys([*observed.referrers, *found]))
+
+    def reasons(self) -> Iterator[str]:
+        """Yield why the image stays: something that belongs to it has a use of its own."""
+        for referrer in self._referrers:
+            if self._is_used_otherwise(referrer):
+                yield f"{referrer} refers to it"
+        for tag in sorted(self._observed.tags):
+            if tag.startswith(self._prefix) and not self._is_attachment(tag):
+                yield f"the tag {tag} refers to it"
+
+    def deletable(self) -> tuple[str, ...]:
+        """Return the manifests that nothing else needs."""
+        tagged = (one for tag, one in self._tags.items() if one and self._is_attachment(tag))
+        found = dict.fromkeys([*self._referrers, *tagged])
+        return tuple(sorted(one for one in found if not self._is_used_otherwise(one)))
+
+    def _is_attachment(self, tag: str) -> bool:
+        """Return whether a tag is one of those; the one without suffix has to name an index."""
+        named = self._tags.get(tag)
+        return named is not None and (tag != self._prefix or named in self._observed.children)
+
+    def _is_used_otherwise(self, manifest: str) -> bool:
+        if manifest == self._digest or manifest in self._others:
+            return True
+        is_tagged = any(
+            one == manifest and tag not in self._tags for tag, one in self._observed.tags.items()
+        )
+        own_index = self._tags.get(self._prefix)
+        is_listed = any(
+            manifest in children and index not in {manifest, own_index}
+            for index, children in self._observed.children.items()
+        )
+        return is_tagged or is_listed
+
+
+def _attachment_tags(start: str) -> tuple[str, ...]:
+    return tuple(f"{start}{suffix}" for suffix in ATTACHMENT_SUFFIXES) if start else ()

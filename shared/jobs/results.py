@@ -105,7 +105,7 @@ class DeleteResult(_Result):
     """The outcome of deleting an image that nothing needs.
 
     ``was_there``: it was deleted just now. ``tags`` were deleted alone; ``reasons`` are why its
-    bytes stay.
+    bytes stay. ``attached`` are the signatures, SBOMs and attestations that went with it.
     """
 
     reference: str
@@ -114,6 +114,7 @@ class DeleteResult(_Result):
     outcome: Outcome
     tags: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    attached: tuple[str, ...] = ()
 
 
 class ServiceResult(_Result):

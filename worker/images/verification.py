@@ -57,9 +57,10 @@ async def delete(
     """Delete a manifest with its tags if nothing else needs it; else only our own tags, or nothing.
 
     `decide` chooses, from the command and the answers of the registry; it is called again right
-    before the deletion. Of an index only the index itself is deleted: the registry's garbage
-    collection removes its children. A missing image is a success, so that an attempt whose answer
-    was lost can be repeated. A cancel after the request to delete comes too late.
+    before the deletion. Signatures, SBOMs and attestations of the image are deleted with it. Of an
+    index only the index itself is deleted: the registry's garbage collection removes its children.
+    A missing image is a success, so that an attempt whose answer was lost can be repeated. A cancel
+    after the request to delete comes too late.
 
     Raises:
         RegistryError: ``delete_unsupported``, ``push_denied`` …; ``registry_error``, the registry
@@ -78,6 +79,7 @@ async def delete(
         outcome=done.outcome,
         tags=done.tags,
         reasons=done.reasons,
+        attached=done.attached,
     )
 
 
@@ -101,7 +103,7 @@ async def _delete(
         match decision.outcome:
             case Outcome.DELETED:
                 step.is_last = True
-                return await _delete_bytes(registry, target, digest)
+                return await _delete_bytes(registry, target, digest, decision.attached)
             case Outcome.UNTAGGED:
                 step.is_last = True
                 return await _delete_tags(registry, target, digest, decision)
@@ -109,7 +111,12 @@ async def _delete(
                 return decision
 
 
-async def _delete_bytes(registry: RegistryClient, target: Reference, digest: str) -> Decision:
+async def _delete_bytes(
+    registry: RegistryClient, target: Reference, digest: str, attached: tuple[str, ...]
+) -> Decision:
+    """Delete what belongs to the image first: a second attempt would not find it any more."""
+    for one in attached:
+        await manifests.delete(registry, target.repository, one)
     was_there = await manifests.delete(registry, target.repository, digest)
     if await manifests.has(registry, target.repository, digest):
         raise RegistryError(
@@ -117,7 +124,7 @@ async def _delete_bytes(registry: RegistryClient, target: Reference, digest: str
             f"the registry accepted the deletion of {target}, but the image is still there",
             remedy="Read the registry's log, or delete the image at the registry by hand.",
         )
-    return Decision(Outcome.DELETED if was_there else Outcome.GONE)
+    return Decision(Outcome.DELETED if was_there else Outcome.GONE, attached=attached)
 
 
 async def _delete_tags(

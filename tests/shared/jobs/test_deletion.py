@@ -51,7 +51,9 @@ class Registry:
             if each.digest == IMAGE.digest
         ]
         given_up = frozenset(each.build_id for each in self.builds if each.is_given_up)
-        return Known(claims=(*builds, *self.others), given_up=given_up)
+        digests = {each.digest for each in self.builds if each.digest != IMAGE.digest}
+        others = tuple(sorted(digests))
+        return Known(claims=(*builds, *self.others), given_up=given_up, others=others)
 
     @property
     def look(self) -> Observation:
@@ -70,8 +72,9 @@ class Registry:
 
     def carry_out(self, decision: Decision) -> None:
         if decision.outcome is Outcome.DELETED:
-            self.manifests.discard(IMAGE.digest or "")
-            self.tags = {tag: one for tag, one in self.tags.items() if one != IMAGE.digest}
+            gone = {IMAGE.digest or "", *decision.attached}
+            self.manifests -= gone
+            self.tags = {tag: one for tag, one in self.tags.items() if one not in gone}
         for tag in decision.tags:
             del self.tags[tag]
 
@@ -156,17 +159,21 @@ def require_harmless(registry: Registry) -> Outcome:
     decision = decide(IMAGE, registry.known, registry.look)
     registry.carry_out(decision)
 
+    of_image = {f"sha256-{'a' * 64}", f"sha256-{'a' * 64}.sig"}
     gone = set(tags) - set(registry.tags)
-    assert gone <= registry.own_tags
-    assert all(tags[tag] == IMAGE.digest for tag in gone)
+    assert gone <= registry.own_tags | of_image
+    assert all(tags[tag] == IMAGE.digest for tag in gone - of_image)
+    referrers = {one for one, subject in registry.subjects.items() if subject == IMAGE.digest}
+    belonging = {tags[tag] for tag in of_image & set(tags)} | referrers
     lost = manifests - registry.manifests
-    assert lost <= {IMAGE.digest}
+    assert lost <= {IMAGE.digest, *belonging}
+    assert not (lost and IMAGE.digest in registry.manifests)
     assert not lost & {each.digest for each in registry.builds if not each.is_given_up}
     assert not (lost and registry.others)
     assert not lost & set(registry.tags.values())
     for parent, children in registry.children.items():
-        assert not lost & (children - {parent})
-    assert not lost & set(registry.subjects.values())
+        if parent != tags.get(f"sha256-{'a' * 64}"):
+            assert not lost & (children - {parent})
     assert not (registry.has_gap and (lost or gone))
     # A tag goes alone only where another one keeps the image.
     assert lost or not gone or IMAGE.digest in registry.tags.values()
@@ -192,6 +199,28 @@ def test_the_decision_does_not_depend_on_the_order_in_which_things_were_found(
 OWN = Claim(kind="build", name="build 1 of shop", build_id="1", tag="v1")
 GIVEN_UP = Known(claims=(OWN,), given_up=frozenset({"1"}))
 D = DIGESTS[0]
+ATTACHED = f"sha256-{'a' * 64}"
+
+
+def test_what_belongs_to_an_image_goes_with_it() -> None:
+    tags = {
+        "v1": D,
+        f"{ATTACHED}.sig": DIGESTS[1],
+        f"{ATTACHED}.sbom": DIGESTS[2],
+        f"sha256-{'b' * 64}.sbom": DIGESTS[2],
+        ATTACHED: DIGESTS[3],
+    }
+    look = Observation(
+        is_there=True,
+        tags=tags,
+        children={DIGESTS[3]: frozenset({DIGESTS[4]})},
+        subjects={DIGESTS[4]: D},
+    )
+
+    decision = decide(IMAGE, GIVEN_UP, look)
+
+    # The SBOM is also another image's.
+    assert decision == Decision(Outcome.DELETED, attached=(DIGESTS[1], DIGESTS[3], DIGESTS[4]))
 
 
 def test_the_bytes_go_where_nothing_else_needs_them() -> None:
@@ -226,18 +255,28 @@ def test_a_missing_image_is_not_deleted() -> None:
         ),
         (
             GIVEN_UP,
-            Observation(is_there=True, subjects={DIGESTS[1]: D}),
+            Observation(is_there=True, tags={"sbom": DIGESTS[1]}, subjects={DIGESTS[1]: D}),
             f"{DIGESTS[1]} refers to it",
         ),
         (
             GIVEN_UP,
-            Observation(is_there=True, referrers=(DIGESTS[2],)),
+            Observation(is_there=True, tags={"sbom": DIGESTS[2]}, referrers=(DIGESTS[2],)),
             f"{DIGESTS[2]} refers to it",
         ),
         (
             GIVEN_UP,
-            Observation(is_there=True, tags={f"sha256-{'a' * 64}.sig": DIGESTS[3]}),
-            f"the tag sha256-{'a' * 64}.sig refers to it",
+            Observation(is_there=True, tags={f"{ATTACHED}.other": DIGESTS[3]}),
+            f"the tag {ATTACHED}.other refers to it",
+        ),
+        (
+            GIVEN_UP,
+            Observation(is_there=True, tags={ATTACHED: DIGESTS[3]}),
+            f"the tag {ATTACHED} refers to it",
+        ),
+        (
+            GIVEN_UP.model_copy(update={"others": (DIGESTS[2],)}),
+            Observation(is_there=True, referrers=(DIGESTS[2],)),
+            f"{DIGESTS[2]} refers to it",
         ),
         (
             GIVEN_UP,

@@ -174,17 +174,31 @@ async def test_a_referrer_keeps_its_subject(scenario: RepositoryScenario) -> Non
     assert await scenario.statuses(IMAGE.digest, "bill-of-materials") == [200, 200]
 
 
-@pytest.mark.parametrize("suffix", ["", ".sig"])
-async def test_a_signature_by_its_tag_keeps_the_image(
-    scenario: RepositoryScenario, suffix: str
+async def test_an_image_under_the_tag_of_the_referrers_keeps_the_image(
+    scenario: RepositoryScenario,
 ) -> None:
-    tag = IMAGE.digest.replace(":", "-") + suffix
+    tag = IMAGE.digest.replace(":", "-")
     await scenario.depot.put(tag, OTHER)
 
     result = await scenario.delete()
 
     assert result.reasons == (f"the tag {tag} refers to it",)
     await scenario.require_deployable()
+
+
+async def test_signatures_and_referrers_go_with_their_image(scenario: RepositoryScenario) -> None:
+    prefix = IMAGE.digest.replace(":", "-")
+    referrer = refer_to(IMAGE)
+    await scenario.depot.put(f"{prefix}.sig", OTHER)
+    await scenario.depot.put(referrer.digest, referrer)
+    await scenario.depot.put(prefix, make_index(referrer))
+
+    result = await scenario.delete()
+
+    assert result.outcome is Outcome.DELETED
+    assert set(result.attached) == {OTHER.digest, referrer.digest, make_index(referrer).digest}
+    names = (IMAGE.digest, f"{prefix}.sig", prefix, referrer.digest)
+    assert await scenario.statuses(*names) == [404] * len(names)
 
 
 async def test_the_image_is_deleted_if_nothing_else_needs_it(scenario: RepositoryScenario) -> None:
@@ -387,16 +401,17 @@ async def test_a_registry_that_deletes_the_image_with_a_tag_is_named(tools: Tool
                 await ask(front.host, "team/app", GIVEN_UP, tools)
 
 
-async def test_a_referrer_that_only_the_registry_knows_keeps_its_subject(tools: Tools) -> None:
+async def test_a_referrer_that_only_the_registry_knows_goes_with_its_subject(tools: Tools) -> None:
     repository = Repository()
     repository.put(IMAGE, "v1")
+    repository.put(OTHER)
     repository.subjects[OTHER.digest] = IMAGE.digest
 
     async with open_repository(repository) as fake:
         result = await ask(fake.host, "team/app", GIVEN_UP, tools)
 
-    assert result.reasons == (f"{OTHER.digest} refers to it",)
-    assert shown(repository) == ({"v1"}, True)
+    assert (result.outcome, result.attached) == (Outcome.DELETED, (OTHER.digest,))
+    assert repository.manifests == {}
 
 
 async def test_images_are_not_read_if_the_registry_lists_referrers(tools: Tools) -> None:

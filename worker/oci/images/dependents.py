@@ -22,9 +22,12 @@ from worker.oci.registry.referrers import find_referrers
 
 @dataclass(frozen=True)
 class Links:
-    """The manifests that a manifest names: the manifests of an index, and the subject."""
+    """The manifests that a manifest names: the manifests of an index, and the subject.
 
-    children: frozenset[str] = frozenset()
+    ``children`` is ``None`` for a manifest that is no index.
+    """
+
+    children: frozenset[str] | None = None
     subject: str | None = None
 
 
@@ -57,11 +60,16 @@ class Dependents:
             one.digest for one in tagged if referrers is None or one.media_type in INDEX_TYPES
         ]
         await self._fetch([*requested, *unseen], frozenset(unseen), gaps)
-        links = {one: self._links[one] for one in (*requested, *unseen) if one in self._links}
+        listed = self._list_untagged(named, found) if referrers is None else ()
+        await self._fetch(listed, frozenset(listed), gaps)
+        examined = (*requested, *unseen, *listed)
+        links = {one: self._links[one] for one in examined if one in self._links}
         return Observation(
             is_there=True,
             tags={tag: one.digest for tag, one in named.items()},
-            children={one: link.children for one, link in links.items()},
+            children={
+                one: link.children for one, link in links.items() if link.children is not None
+            },
             subjects={one: link.subject for one, link in links.items() if link.subject},
             referrers=referrers or (),
             deletes_tags=referrers is not None,
@@ -102,10 +110,19 @@ class Dependents:
         await run_concurrently(tags, resolve)
         return found
 
+    def _list_untagged(
+        self, named: Mapping[str, Descriptor], found: Collection[str]
+    ) -> tuple[str, ...]:
+        """Return the referrers without a tag that the index under the image's tag lists."""
+        index = named.get((self.target.digest or "").replace(":", "-", 1))
+        links = self._links.get(index.digest) if index else None
+        children = links.children if links else None
+        return tuple(sorted((children or frozenset()) - set(found)))
+
     async def _fetch(
         self, digests: Collection[str], may_be_gone: Collection[str], gaps: list[str]
     ) -> None:
-        """Read the links of manifests; one that only the database knows may be deleted."""
+        """Read the links of manifests; one that has no tag may have been deleted."""
 
         async def fetch(digest: str) -> None:
             try:
@@ -134,12 +151,10 @@ def parse_links(manifest: Manifest) -> Links | None:
         return None
     if not isinstance(document, dict):
         return None
-    children = document.get("manifests")
-    listed = children if isinstance(children, list) else []
-    return Links(
-        frozenset(found for one in listed if (found := _digest(one)) is not None),
-        _digest(document.get("subject")),
-    )
+    listed, subject = document.get("manifests"), _digest(document.get("subject"))
+    if not isinstance(listed, list):
+        return Links(None, subject)
+    return Links(frozenset(found for one in listed if (found := _digest(one))), subject)
 
 
 def _digest(part: object) -> str | None:
