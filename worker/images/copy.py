@@ -10,9 +10,8 @@ from worker.jobs.last_step import LastStep, carry_out
 from worker.jobs.logins import find_login
 from worker.jobs.tools import Tools, progress_recorder
 from worker.login import Grants, Login
-from worker.oci.copy import copy_image
+from worker.oci.copy import Copied, copy_image
 from worker.oci.registry.client import RegistryClient
-from worker.oci.registry.manifest import Descriptor
 
 
 async def copy(command: ImageCopy, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
@@ -35,7 +34,10 @@ async def copy(command: ImageCopy, grants: Grants, attempt: Attempt, tools: Tool
     work = _copy((command.origin, reading), (target, writing), tools, step)
     held = await carry_out(work, attempt, lambda: step.is_last)
     return ImageResult(
-        reference=str(target.with_digest(held.digest)), digest=held.digest, verified_by="server"
+        reference=str(target.with_digest(held.digest)),
+        digest=held.digest,
+        verified_by="server",
+        warnings=held.left_behind,
     )
 
 
@@ -44,7 +46,7 @@ async def _copy(
     target: tuple[Reference, Login | None],
     tools: Tools,
     step: LastStep,
-) -> Descriptor:
+) -> Copied:
     settings = await tools.connection_settings()
     async with AsyncExitStack() as stack:
         reading, writing = [

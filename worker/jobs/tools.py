@@ -22,8 +22,8 @@ from worker.jobs.joblog import LogSender
 from worker.jobs.verdicts import PLACE_CODES
 from worker.jobs.workspaces import Workspaces
 from worker.login import EngineLogin, Login
-from worker.oci.copy import ABSENT
 from worker.oci.destinations import Destinations
+from worker.oci.images.attached_manifests import ABSENT
 from worker.oci.providers.quotas import QuotaLog
 from worker.oci.registry import manifests
 from worker.oci.registry.client import RegistryClient

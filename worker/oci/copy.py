@@ -2,33 +2,50 @@
 
 ```text
 resolve the reference ──► layers, four at a time ──► configurations
-    ──► manifests, each before the ones that name it ──► the tag ──► check the tag at the target
+    ──► manifests, each before the ones that name it ──► signatures, SBOMs and attestations
+    ──► the tag ──► check the tag at the target
 ```
 
 So a failed copy has changed no tag, and the next copy does not send the same blobs again. If the
 target already has the manifest, everything below it is checked, and missing parts are sent.
+
+Signatures precede the tag: whoever pulls the tag and requires a signature finds it.
 """
 
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import dataclass
 
 from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import Reference
+from worker.oci.attachment_writer import AttachmentWriter
 from worker.oci.concurrency import run_concurrently
 from worker.oci.copy_progress import CopyProgress
+from worker.oci.images.attached_manifests import ABSENT, Attachments, find_attachments, list_blobs
 from worker.oci.images.plan import Plan, make_plan
 from worker.oci.registry import manifests
 from worker.oci.registry.blob import BlobReader
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
-from worker.oci.registry.manifests import MISSING
 from worker.oci.registry.presence import require_present
 from worker.oci.registry.uploads import Upload, Uploads
 from worker.progress import LayerState, TransferProgress
 
-ABSENT = MISSING | {FaultCode.PULL_DENIED}
-"""The codes for an image that does not exist; some registries deny access to it instead."""
+
+@dataclass(frozen=True)
+class Copied:
+    """The descriptor that the target reports for the copy.
+
+    ``left_behind`` are sentences about signatures, SBOMs and attestations that the target lacks.
+    """
+
+    descriptor: Descriptor
+    left_behind: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        return self.descriptor.digest
 
 
 async def copy_image(
@@ -37,8 +54,8 @@ async def copy_image(
     target: RegistryClient,
     target_reference: Reference,
     on_progress: Callable[[TransferProgress], None],
-) -> Descriptor:
-    """Copy an image to ``target_reference`` and return the descriptor that the target then reports.
+) -> Copied:
+    """Copy an image to ``target_reference``, with its signatures, SBOMs and attestations.
 
     If ``target_reference`` has a digest, the source must have it. Cancelling ends all traffic at
     once.
@@ -52,15 +69,23 @@ async def copy_image(
     plan = await make_plan(source, source_reference)
     digest = plan.root.descriptor.digest
     _require_same(source_reference, digest, expected=target_reference.digest or digest)
-    progress = CopyProgress(plan.blobs, on_progress)
+    parts = [digest, *(child.descriptor.digest for child in plan.children)]
+    attached = await find_attachments(source, source_reference.repository, parts)
+    progress = CopyProgress(_all_blobs(plan, attached), on_progress)
     copy = _Copy(source, source_reference, target, target_reference, progress)
     if await copy.find_existing() == digest:
-        await copy.repair(plan)
+        await copy.repair(plan, attached)
     else:
-        await copy.copy_all(plan)
+        await copy.copy_all(plan, attached)
     stored = await manifests.describe(target, target_reference.repository, copy.name)
     _require_same(target_reference, stored.digest, expected=digest)
-    return stored
+    return Copied(stored, (*attached.gaps, *copy.left_behind))
+
+
+def _all_blobs(plan: Plan, attached: Attachments) -> tuple[Descriptor, ...]:
+    blobs = {blob.digest: blob for one in attached.found for blob in list_blobs(one.manifest)}
+    blobs |= {blob.digest: blob for blob in plan.blobs}
+    return tuple(blobs.values())
 
 
 class _Copy:
@@ -83,6 +108,8 @@ class _Copy:
         self._uploads = Uploads(
             target, self._repository, mount_from=self._source_repository if self._can_mount else ""
         )
+        self._attachments = AttachmentWriter(target, self._repository)
+        self.left_behind: list[str] = []
 
     async def find_existing(self) -> str | None:
         """Return the digest that the target already has under the name."""
@@ -93,12 +120,27 @@ class _Copy:
                 raise
             return None
 
-    async def copy_all(self, plan: Plan) -> None:
+    async def copy_all(self, plan: Plan, attached: Attachments) -> None:
         await run_concurrently(plan.layers, self._copy_blob)
         await run_concurrently(plan.configs, self._copy_blob)
         for child in plan.children:
             await manifests.store(self._target, self._repository, child.descriptor.digest, child)
+        await self._attach_all(attached, {blob.digest for blob in plan.blobs})
         await self._put_root(plan.root)
+
+    async def _attach_all(self, attached: Attachments, sent: set[str]) -> None:
+        for one in attached.found:
+            blobs = {blob.digest: blob for blob in list_blobs(one.manifest)}
+            try:
+                for digest in blobs.keys() - sent:
+                    await self._copy_blob(blobs[digest])
+                await self._attachments.store(one)
+            except RegistryError as error:
+                if error.retryable:
+                    raise
+                name = one.tag or one.manifest.descriptor.digest
+                self.left_behind.append(f"{name} stayed behind: {error.message} ({error.code})")
+            sent |= blobs.keys()
 
     async def _put_root(self, root: Manifest) -> None:
         """Write the tag. If the request fails, check whether the target has stored the tag anyway.
@@ -113,7 +155,7 @@ class _Copy:
                     return
             raise error from error.__cause__
 
-    async def repair(self, plan: Plan) -> None:
+    async def repair(self, plan: Plan, attached: Attachments) -> None:
         """Upload the parts of an image that the target has lost although it holds the manifest."""
         missing: set[str] = set()
 
@@ -127,6 +169,7 @@ class _Copy:
         for child in plan.children:
             if (digest := child.descriptor.digest) in missing:
                 await manifests.store(self._target, self._repository, digest, child)
+        await self._attach_all(attached, {blob.digest for blob in plan.blobs})
 
     async def _repair_blob(self, blob: Descriptor) -> None:
         if await self._has_right_size(blob):

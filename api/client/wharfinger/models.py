@@ -465,6 +465,10 @@ FaultCode = Annotated[
         "revision_not_found",
         "host_key_not_pinned",
         "host_key_changed",
+        "signature_missing",
+        "signature_invalid",
+        "signature_untrusted",
+        "attestation_missing",
     ],
     OPEN,
 ]

@@ -5,8 +5,7 @@ from aiohttp import web
 from shared.reference import parse_reference
 from tests.worker.oci.parts import make_login, open_client
 from tests.worker.oci.sample_images import Image, make_blob, make_image, make_index
-from worker.oci.copy import copy_image
-from worker.oci.registry.manifest import Descriptor
+from worker.oci.copy import Copied, copy_image
 from worker.oci.transport.settings import ConnectionSettings
 from worker.progress import TransferProgress
 
@@ -20,7 +19,7 @@ async def copy(
     *,
     user: str = "alice",
     seen: list[TransferProgress] | None = None,
-) -> Descriptor:
+) -> Copied:
     """Copy an image, as alice at the source and as ``user`` at the target."""
     source_reference, target_reference = parse_reference(source), parse_reference(target)
     progresses: list[TransferProgress] = [] if seen is None else seen

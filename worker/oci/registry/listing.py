@@ -78,7 +78,7 @@ async def list_all_tags(
             return None if has_next else tuple(entries)
         entries.update(dict.fromkeys(page))
         after = first.with_query(n=PAGE_ENTRIES, last=page[-1])
-        url = _parse_next(response, first) if has_next else after
+        url = parse_next(response, first) if has_next else after
     return None
 
 
@@ -119,7 +119,7 @@ async def _list_entries(
         new = [entry for entry in page if entry not in entries]
         entries.update(dict.fromkeys(new))
         # A page without new entries ends the loop, which would otherwise be endless.
-        url = _parse_next(response, first) if new else None
+        url = parse_next(response, first) if new else None
         pages = pages and pages - 1
         if pages == 0:
             break
@@ -151,7 +151,8 @@ def read_page(response: Response) -> list[str] | None:
     return (page.tags or page.repositories or []) if page.model_fields_set else None
 
 
-def _parse_next(response: Response, first: URL) -> URL | None:
+def parse_next(response: Response, first: URL) -> URL | None:
+    """Return the next page's URL, of the same origin as ``first``; ``None`` if there is none."""
     found = _NEXT.search(response.headers.get("Link", ""))
     try:
         url = response.url.join(URL(found[1])) if found else None

@@ -1,11 +1,14 @@
 """The referrers API: manifests that refer to another one, such as signatures."""
 
+from dataclasses import dataclass
+
 from pydantic import BaseModel, ValidationError
+from yarl import URL
 
 from shared.reference import require_digest, require_repository
 from worker.oci.auth.scope import PULL, Scope
 from worker.oci.registry.client import RegistryClient
-from worker.oci.registry.listing import PAGE_LIMIT_BYTES
+from worker.oci.registry.listing import PAGE_LIMIT_BYTES, parse_next
 from worker.oci.transport.answers import make_protocol_error
 from worker.oci.transport.http import Request, Response
 from worker.oci.transport.shape import parse_error_codes
@@ -33,16 +36,55 @@ async def find_referrers(
     Raises:
         RegistryError: ``pull_denied`` …, ``registry_error`` for content that is not a list.
     """
+    page = await _read_page(
+        client, repository, digest, await _first_url(client, repository, digest)
+    )
+    return None if page is None else page.digests
+
+
+async def list_referrers(
+    client: RegistryClient, repository: str, digest: str, limit: int
+) -> tuple[str, ...] | None:
+    """Return at most ``limit`` digests of all pages; ``None`` if the registry lacks the API.
+
+    Raises:
+        RegistryError: as `find_referrers`.
+    """
+    url: URL | None = await _first_url(client, repository, digest)
+    found: dict[str, None] = {}
+    while url and len(found) < limit:
+        page = await _read_page(client, repository, digest, url)
+        if page is None:
+            return tuple(found) if found else None
+        is_new = bool(set(page.digests) - set(found))
+        found.update(dict.fromkeys(page.digests))
+        url = page.next if is_new else None
+    return tuple(found)[:limit]
+
+
+async def _first_url(client: RegistryClient, repository: str, digest: str) -> URL:
     require_repository(repository)
     require_digest(digest)
-    url = await client.url(f"{repository}/referrers/{digest}")
+    return await client.url(f"{repository}/referrers/{digest}")
+
+
+@dataclass(frozen=True)
+class _Page:
+    digests: tuple[str, ...]
+    next: URL | None
+
+
+async def _read_page(
+    client: RegistryClient, repository: str, digest: str, url: URL
+) -> _Page | None:
     request = Request("GET", url, limit_bytes=PAGE_LIMIT_BYTES)
     response = await client.send_authorized(request, Scope(repository, PULL))
     if response.status in UNSUPPORTED_STATUSES or "UNSUPPORTED" in parse_error_codes(response):
         return None
     if response.status != 200:
         raise await client.refuse(response, Operation.PULL, repository, digest)
-    return _parse(response, f"{client.host.name}/{repository}")
+    digests = _parse(response, f"{client.host.name}/{repository}")
+    return _Page(digests, parse_next(response, url))
 
 
 def _parse(response: Response, subject: str) -> tuple[str, ...]:
