@@ -111,6 +111,12 @@ class TestServer:
         answer = await self._attempt("event", job, kind=kind, data=data)
         assert answer["status"] == "recorded"
 
+    async def show_progress(self, job: Released, progress: dict[str, Any]) -> None:
+        """Report how far a job is, by a heartbeat."""
+        running = {"job_id": job.job_id, "attempt": job.attempt, "progress": progress}
+        document = {"incarnation": self.incarnation, "jobs": [running]}
+        assert (await self.call("heartbeat", document))["status"] == "current"
+
     async def sweep(self) -> None:
         async with self.control.connection() as connection:
             await sweep(connection)
@@ -177,6 +183,12 @@ def make_verifier(password: str) -> str:
         base64.b64encode(part).decode() for part in (salt, stored, server)
     )
     return f"SCRAM-SHA-256${iterations}:{salt64}${stored64}:{server64}"
+
+
+def make_stage(name: str) -> dict[str, Any]:
+    """Make the result of a stage that was passed, as a worker reports it."""
+    result = StageResult(stage=Stage(name), outcome=Outcome.OK, evidence=f"{name} works")
+    return result.model_dump(mode="json", by_alias=True)
 
 
 def good_report() -> dict[str, Any]:

@@ -54,7 +54,8 @@ class Attempt:
     ``is_too_late`` is set when a stop came during a step that cannot be stopped: the result of that
     step is then the result of the attempt. ``quotas`` is reported with the result.
     ``login_number`` counts its logins, ``None`` without one; ``renew_login`` opens a newer one and
-    gives it to those who use the former.
+    gives it to those who use the former. ``on_progress`` asks for the progress to be
+    reported before the next heartbeat is due.
     """
 
     job_id: str
@@ -69,6 +70,7 @@ class Attempt:
     quotas: QuotaLog = field(default_factory=QuotaLog)
     login_number: int | None = None
     renew_login: Callable[[str], None] | None = None
+    on_progress: Callable[[], None] | None = None
 
     @property
     def has_new_progress(self) -> bool:

@@ -21,7 +21,7 @@ from worker.oci.auth.scope import PULL, PUSH, PUSH_AND_CANCEL, UNKNOWN, Scope
 from worker.oci.excess import find_excess
 from worker.oci.findings import describe_authentication, describe_certificate, describe_plain_http
 from worker.oci.mirrors import ask_mirrors
-from worker.oci.probe_stages import Finding, StageRunner, Step
+from worker.oci.probe_stages import Finding, OnStage, StageRunner, Step
 from worker.oci.registry.authentication import authenticate
 from worker.oci.registry.client import ECR_USERNAME, RegistryClient
 from worker.oci.registry.listing import list_repositories, list_tags, read_first_page
@@ -73,6 +73,7 @@ async def probe(
     *,
     time_limit: timedelta = TIME_LIMIT,
     on_login: Callable[[ProbeReport], None] = lambda _: None,
+    on_stage: OnStage = lambda _: None,
     clean_up: CleanUp | None = None,
 ) -> ProbeReport:
     """Run the stages until one fails; every failure is a result, none is raised.
@@ -80,13 +81,14 @@ async def probe(
     The stage that is running when ``time_limit`` has passed fails with ``conn_timeout``.
     ``on_login`` gets the report of the stages before the last ones, if none has failed and the
     registry itself was asked: where Docker Hub is out of reach, an Engine's mirror is asked for it.
+    ``on_stage`` gets the result of each stage that was run, as soon as it is known.
     ``clean_up`` gets the work that is left then: to cancel the upload and close the connections.
     Without it, that is done before the return.
     """
     stack = AsyncExitStack()
     try:
         stages = _ProbeStages(request, settings, stack, waits_for_cancel=clean_up is None)
-        return await _run(stages, StageRunner(time_limit), on_login)
+        return await _run(stages, StageRunner(time_limit, on_stage), on_login)
     finally:
         if clean_up is None:
             await stack.aclose()

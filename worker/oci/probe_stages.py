@@ -37,13 +37,18 @@ class Finding:
 
 
 Step = Callable[[], Awaitable[Finding]]
+OnStage = Callable[[StageResult], None]
 
 
 class StageRunner:
-    """One run of the stages; ``time_limit`` is the time for all of them together."""
+    """One run of the stages; ``time_limit`` is the time for all of them together.
 
-    def __init__(self, time_limit: timedelta) -> None:
+    ``on_stage`` gets the result of each stage that was run, as soon as it is known.
+    """
+
+    def __init__(self, time_limit: timedelta, on_stage: OnStage = lambda _: None) -> None:
         self._time_limit = time_limit
+        self._on_stage = on_stage
         self._ends_at = time.monotonic() + time_limit.total_seconds()
         self._results: list[StageResult] = []
         self._verified: dict[Stage, str] = {}
@@ -65,6 +70,7 @@ class StageRunner:
 
     def _add(self, result: StageResult, finding: Finding | None) -> None:
         self._results.append(result)
+        self._on_stage(result)
         if finding and finding.is_verified:
             self._verified[result.stage] = finding.repository
 

@@ -18,6 +18,7 @@ from worker.jobs.attempt import NegativeResultError
 from worker.jobs.tools import Tools
 from worker.login import Grants, Login
 from worker.oci.probe import ProbeRequest, probe
+from worker.oci.probe_stages import OnStage
 from worker.oci.transport.settings import ConnectionSettings
 
 ENGINE_CAN_LOG_IN = "Docker on this server logs in there too"
@@ -31,9 +32,16 @@ RunStages = Callable[[ConnectionSettings], Awaitable[ProbeReport]]
 
 
 async def run_test(
-    command: RegistryTest, grants: Grants, tools: Tools, *, engine_seconds: float = ENGINE_SECONDS
+    command: RegistryTest,
+    grants: Grants,
+    tools: Tools,
+    *,
+    engine_seconds: float = ENGINE_SECONDS,
+    on_stage: OnStage = lambda _: None,
 ) -> ProbeReport:
     """Test the registry and return the report if it passed every stage.
+
+    ``on_stage`` gets the result of each stage that was run; a second run begins with the first one.
 
     Raises:
         NegativeResultError: a stage failed; it carries the whole report.
@@ -49,7 +57,14 @@ async def run_test(
         rights=grant.rights,
         warnings=command.warnings,
     )
-    run = partial(_run_stages, request, grant.login, tools, engine_seconds)
+    run = partial(
+        _run_stages,
+        request,
+        grant.login,
+        tools,
+        engine_seconds=engine_seconds,
+        on_stage=on_stage,
+    )
     report = await _run_with_settings(run, tools)
     fault = report.fault()
     if fault is not None:
@@ -77,8 +92,10 @@ async def _run_stages(
     request: ProbeRequest,
     login: Login,
     tools: Tools,
-    engine_seconds: float,
     settings: ConnectionSettings,
+    *,
+    engine_seconds: float,
+    on_stage: OnStage,
 ) -> ProbeReport:
     logins: list[asyncio.Task[StageResult]] = []
     left: list[Coroutine[Any, Any, None]] = []
@@ -91,8 +108,10 @@ async def _run_stages(
         logins.append(asyncio.create_task(work))
 
     try:
-        report = await probe(request, settings, on_login=ask_engine, clean_up=left.append)
-        return await _add_engine(report, logins)
+        report = await probe(
+            request, settings, on_login=ask_engine, on_stage=on_stage, clean_up=left.append
+        )
+        return await _add_engine(report, logins, on_stage)
     finally:
         try:
             await end(*logins)
@@ -110,7 +129,7 @@ def _has_safe_destinations(report: ProbeReport) -> bool:
 
 
 async def _add_engine(
-    report: ProbeReport, logins: Sequence[asyncio.Task[StageResult]]
+    report: ProbeReport, logins: Sequence[asyncio.Task[StageResult]], on_stage: OnStage
 ) -> ProbeReport:
     """Add the stage of the Engine's login, which was started beside the last stages."""
     if report.fault() is not None:
@@ -120,6 +139,7 @@ async def _add_engine(
         skipped = StageResult(stage=Stage.ENGINE, outcome=Outcome.SKIPPED, evidence=text)
         return report.with_stage(skipped, not_verified=ENGINE_CAN_LOG_IN)
     result = await logins[0]
+    on_stage(result)
     if result.outcome is Outcome.OK:
         return report.with_stage(result, verified=ENGINE_CAN_LOG_IN)
     return report.with_stage(result, not_verified=ENGINE_CAN_LOG_IN)

@@ -45,7 +45,7 @@ from worker.jobs.tools import Tools
 from worker.jobs.workspaces import Workspaces
 from worker.login import Grants
 from worker.machine import describe_machine
-from worker.registries.diagnosis import run_test
+from worker.registries.live_test import run_live_test
 from worker.server.engine_check import check_engine
 from worker.server.runtime import OpenedWork
 
@@ -150,7 +150,7 @@ def _run_at_registry(
     """Return the work of a kind that uses registries only, and the Engine for its settings."""
     match command:
         case RegistryTest():
-            return run_test(command, grants, tools)
+            return run_live_test(command, grants, attempt, tools)
         case ImageCopy():
             return copies.copy(command, grants, attempt, tools)
         case ImageVerify():

@@ -37,6 +37,9 @@ from worker.server.identity import Enrolment
 
 WIRE_VERSION = 1
 PROGRESS = timedelta(seconds=1)
+SOON = timedelta(milliseconds=300)
+"""The time in which progress is collected that is reported before the next heartbeat is due."""
+
 MIN_INTERVAL = timedelta(milliseconds=200)
 """The minimum between two heartbeats: every database role can send notifications."""
 FENCE = LEASE - timedelta(seconds=3)
@@ -129,6 +132,7 @@ class Presence:
     _registered: bool = False
     _notified: asyncio.Event = field(default_factory=asyncio.Event)
     _fencing: asyncio.TimerHandle | None = None
+    _soon: asyncio.TimerHandle | None = None
     _engine: dict[str, Any] | None = None
     _stored: Sequence[StoredCertificate] = ()
     _removals: CleanUps = field(default_factory=CleanUps)
@@ -179,6 +183,16 @@ class Presence:
         self._draining = True
         self._notified.set()
 
+    def report_soon(self) -> None:
+        """Send the next heartbeat within `SOON`: the progress of an attempt is of interest now."""
+        if self._soon is None:
+            loop = asyncio.get_running_loop()
+            self._soon = loop.call_later(SOON.total_seconds(), self._report)
+
+    def _report(self) -> None:
+        self._soon = None
+        self._notified.set()
+
     async def leave(self) -> None:
         """Report that this worker leaves, so that a successor need not wait for its lease."""
         if self._registered:
@@ -200,6 +214,8 @@ class Presence:
         finally:
             await end(*tasks)
             self._cancel_fence()
+            if self._soon is not None:
+                self._soon.cancel()
             await self._removals.finish()
 
     async def _refresh_description(self) -> None:

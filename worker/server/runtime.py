@@ -71,6 +71,7 @@ class Runtime:
     work: Work
     attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
     draining: bool = False
+    on_progress: Callable[[], None] | None = None
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     async def run(self, job_id: str, number: int) -> AttemptResult | None:
@@ -78,7 +79,7 @@ class Runtime:
         key = (job_id, number)
         if key in self.attempts or self.draining:
             return None
-        attempt = self.attempts[key] = Attempt(job_id, number)
+        attempt = self.attempts[key] = Attempt(job_id, number, on_progress=self.on_progress)
         task = asyncio.current_task()
         if task is not None:
             self.tasks.add(task)
@@ -208,6 +209,7 @@ async def _start(
             on_removed=callbacks.on_removed,
             certificates=opened.certificates,
         )
+        runtime.on_progress = presence.report_soon
         stack.push_async_callback(presence.leave)
         # Before the Engine and the database are closed: a thread waits for each attempt.
         stack.push_async_callback(runtime.close)

@@ -16,6 +16,8 @@ LINE_SECONDS = 10.0
 MAX_LAYERS = 8
 MOVES = frozenset({"moving", "retrying"})
 
+Stage = Mapping[str, Any]
+
 
 @dataclass
 class Screen:
@@ -25,6 +27,7 @@ class Screen:
     _bars: Any = None
     _tasks: dict[str, Any] = field(default_factory=dict)
     _due: dict[str, float] = field(default_factory=dict)
+    _stages: dict[str, list[str]] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
@@ -56,13 +59,23 @@ class Screen:
         self._bars.console.print(Text(printable(text)))
 
     def progress(self, name: str, transfer: Mapping[str, Any] | None) -> None:
-        """Show how far a transfer is; other kinds of progress show nothing."""
+        """Show how far a transfer is, or the new stages of a test; all else shows nothing."""
+        if transfer and isinstance(transfer.get("stages"), list):
+            stages = [each for each in transfer["stages"] if isinstance(each, Mapping)]
+            self._show_stages(name, [stage_text(each) for each in stages])
         if not transfer or not isinstance(transfer.get("currentBytes"), int):
             return
         if self._bars is not None:
             self._move_bars(name, transfer)
         elif self._is_due(name):
             write_note(f"{name}: {describe(transfer)}")
+
+    def _show_stages(self, name: str, texts: list[str]) -> None:
+        before = self._stages.get(name, [])
+        is_longer = texts[: len(before)] == before
+        for text in texts[len(before) :] if is_longer else texts:
+            self.line(f"{name}: {text}")
+        self._stages[name] = texts
 
     def _is_due(self, name: str) -> bool:
         now = self.clock()
@@ -90,6 +103,12 @@ class Screen:
             total=moved["totalBytes"] or None,
             speed=speed,
         )
+
+
+def stage_text(stage: Stage) -> str:
+    """Return a stage of a test: ``auth: failed: auth_bad_credentials: ...``."""
+    words = (stage.get(name) for name in ("outcome", "code", "evidence", "remedy"))
+    return f"{stage.get('stage')}: {': '.join(str(word) for word in words if word)}"
 
 
 def describe(transfer: Mapping[str, Any]) -> str:

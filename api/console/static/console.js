@@ -92,7 +92,10 @@ function showSpeed(progress) {
 }
 
 // An element with data-stream follows a job: its lines go to the log, every other event refreshes the live regions.
+const followed = new WeakSet();
 function follow(element) {
+  if (followed.has(element)) return;
+  followed.add(element);
   let source = null;
   let last = element.dataset.after || "";
   let timer = null;
@@ -114,7 +117,7 @@ function follow(element) {
   };
   const stop = () => { source?.close(); source = null; };
   const start = () => {
-    if (source || document.hidden) return;
+    if (source || document.hidden || !element.isConnected) return;
     source = new EventSource(`${element.dataset.stream}?lastEventId=${encodeURIComponent(last || 0)}`);
     source.addEventListener("log", append);
     source.addEventListener("snapshot", (event) => {
@@ -129,7 +132,32 @@ function follow(element) {
   document.addEventListener("visibilitychange", () => (document.hidden ? stop() : start()));
   start();
 }
-for (const element of document.querySelectorAll("[data-stream]")) follow(element);
+function followAll() {
+  for (const element of document.querySelectorAll("[data-stream]")) follow(element);
+}
+followAll();
+document.addEventListener("htmx:afterSettle", followAll);
+
+// A form whose outcome has data-then is saved by that button once its test has passed, unless it was changed meanwhile.
+const tested = new WeakMap();
+const read = (form) => new URLSearchParams(new FormData(form)).toString();
+document.addEventListener("htmx:configRequest", ({ detail }) => {
+  if (detail.verb === "post" && detail.elt.form) tested.set(detail.elt.form, read(detail.elt.form));
+});
+document.addEventListener("htmx:afterSettle", () => {
+  const outcome = document.querySelector("#outcome[data-then]:has([data-passed])");
+  if (!outcome) return;
+  const { then } = outcome.dataset;
+  delete outcome.dataset.then;
+  const form = outcome.closest("form");
+  if (read(form) === tested.get(form)) {
+    form.requestSubmit(form.querySelector(`[name=do][value="${then}"]`));
+    return;
+  }
+  const notice = document.createElement("p");
+  notice.textContent = "The form was changed during the test, so it is not saved. Test it again.";
+  outcome.prepend(notice);
+});
 
 // A form whose button replaces only its outcome shows also a refusal there.
 document.addEventListener("htmx:beforeSwap", (event) => {

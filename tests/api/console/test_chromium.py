@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+from playwright.async_api import expect
 from starlette.applications import Starlette
 
 from tests.api.asking import GHCR, create_registry
 from tests.api.console.browsing import invite
 from tests.api.console.chromium import Tab, open_chromium, open_tab
 from tests.api.events.reading import serving
-from tests.api.fleet import TestServer, bad_error, good_report
+from tests.api.fleet import TestServer, bad_error, good_report, make_stage
 from tests.databases import Database
 
 PAGES = (
@@ -99,6 +100,47 @@ async def test_a_login_is_tested_and_corrected_in_the_form_that_keeps_it(
     )
 
     await page.get_by_role("heading", name="GitHub").wait_for()
+    assert tab.errors == []
+
+
+async def test_the_stages_of_a_test_appear_one_after_the_other(
+    tab: Tab, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    stored = await create_registry(client)
+    page = tab.page
+    await tab.open(f"/registries/{stored['registryId']}")
+    await page.get_by_role("button", name="Test", exact=True).click()
+    job = await server.next_job()
+    dns, tcp = (make_stage(name) for name in ("dns", "tcp"))
+    await server.show_progress(job, {"stages": [dns]})
+    await expect(page.get_by_role("row", name="dns ok")).to_be_visible()
+    await expect(page.get_by_role("row", name="parse running")).to_be_visible()
+    assert await page.get_by_role("row", name="tcp ok").count() == 0
+    await server.show_progress(job, {"stages": [dns, tcp]})
+    await expect(page.get_by_role("row", name="tcp ok")).to_be_visible()
+    await server.finish(job, "failed", error=bad_error())
+
+    await expect(page.get_by_role("row", name="auth failed")).to_be_visible()
+    assert page.url.endswith(f"/registries/{stored['registryId']}")
+    assert tab.errors == []
+
+
+async def test_a_form_that_changed_during_its_test_is_not_saved(
+    tab: Tab, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    page = tab.page
+    await tab.open("/registries/new")
+    await page.get_by_label("Name", exact=True).fill("GitHub")
+    await page.get_by_label("Address").fill(GHCR["registryUrl"])
+    await page.get_by_label("Username", exact=True).fill(GHCR["username"])
+    await page.get_by_label("Password or token", exact=True).fill("right")
+    await page.get_by_role("button", name="Test and add").click()
+    job = await server.next_job()
+    await page.get_by_label("Password or token", exact=True).fill("another")
+    await server.finish(job, "succeeded", result=good_report())
+
+    await page.get_by_text("The form was changed during the test").wait_for()
+    assert (await client.get("/api/registry.all")).json() == []
     assert tab.errors == []
 
 

@@ -26,7 +26,7 @@ from worker.jobs.attempt import Attempt, AttemptResult, StopReason
 from worker.jobs.functions import Functions
 from worker.local.postgres import LocalPostgres
 from worker.login import Grants
-from worker.server.heartbeat import FENCE, Outage, Presence
+from worker.server.heartbeat import FENCE, PROGRESS, Outage, Presence
 from worker.server.runtime import Runtime
 
 ENGINE: dict[str, Any] = {"version": "29"}
@@ -194,6 +194,26 @@ async def test_a_cancel_without_its_notification_is_found_by_the_next_heartbeat(
         await server.end_of(job_id)
 
     assert await world.state(job_id) == "cancelled"
+
+
+async def test_progress_of_interest_is_reported_before_the_next_heartbeat(world: World) -> None:
+    server = make_server(world, await world.add_server(), every=timedelta(minutes=1), fence=FENCE)
+    await server.presence.register(None, ENGINE)
+    server.runtime.on_progress = server.presence.report_soon
+    async with server.presence.sending_heartbeats():
+        job_id = await server.begin()
+        began = time.monotonic()
+        for number in range(5):
+            server.attempt(job_id).progress = {"done": number}
+            server.presence.report_soon()
+
+        async def is_reported() -> bool:
+            return bool((await world.job(job_id))["progress"] == {"done": 4})
+
+        await wait_until(is_reported)
+        assert time.monotonic() - began < PROGRESS.total_seconds()
+        server.runtime.stop_all(StopReason.LEASE_LOST)
+        await server.end_of(job_id)
 
 
 async def test_progress_is_reported_within_two_seconds(world: World, server: Server) -> None:

@@ -9,8 +9,10 @@ from api.cli.client import call
 from api.cli.command import Shown, command
 from api.cli.completion import names_of
 from api.cli.confirm import Yes, confirm
+from api.cli.follow.registry_tests import follow_test
 from api.cli.names import REGISTRY, SERVER, find, find_id
 from api.cli.output.answer import Answer, Columns, as_text, lines
+from api.cli.output.screen import stage_text
 from api.cli.output.text import write_note
 from api.cli.settings import ClientSettings
 
@@ -98,18 +100,27 @@ def remove(
 
 
 @command(app, "test", example="wharf registry test Production", shows="registry.diagnose")
-def run_test(settings: ClientSettings, registry: Registry, server: OnServer = None) -> Answer:
+def run_test(
+    settings: ClientSettings,
+    registry: Registry,
+    server: OnServer = None,
+    *,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Write each stage as soon as it has ended.")
+    ] = False,
+) -> Answer:
     """Test a registry from a server, and show every stage, and what its login may do beyond need.
 
-    Exit code 1: a stage failed.
+    With --wait the stages of a slow test appear one after the other on standard error. Exit code 1:
+    a stage failed.
     """
     chosen = find_id(settings, REGISTRY, registry)
     server_id = find_id(settings, SERVER, server) if server else None
-    report = call(settings, "registry.diagnose", given(registryId=chosen, serverId=server_id))
-    texts = []
-    for stage in report["stages"]:
-        words = (stage["outcome"], stage["code"], stage["evidence"], stage["remedy"])
-        texts.append(f"{stage['stage']}: {': '.join(word for word in words if word)}")
+    request = given(registryId=chosen, serverId=server_id)
+    report = (
+        follow_test(settings, request) if wait else call(settings, "registry.diagnose", request)
+    )
+    texts = [stage_text(stage) for stage in report["stages"]]
     failed = any(stage["outcome"] == "failed" for stage in report["stages"])
     return lines(
         report, [chosen], [*texts, *_excess_lines(report["excess"])], code=1 if failed else 0

@@ -10,8 +10,10 @@ from api.console.page import ROOT, Page, PageRoute
 from api.console.pages.jobs.overview import describe
 from api.console.pages.jobs.progress import read_progress
 from api.console.pages.names import name_parts
+from api.console.pages.registries.reports import read_test
 from api.http.sse import LAST_EVENT_ID, answer_events
-from shared.errors import WharfError
+from shared.errors import NotFoundError, WharfError
+from shared.jobs.commands import Kind
 from shared.jobs.states import State
 
 AGAIN = {
@@ -47,8 +49,17 @@ async def show(page: Page, error: WharfError | None = None) -> Response:
         progress=progress,
         rate=progress.mean_rate(job["startedAt"]) if progress else None,
         again=_again(job),
+        test=read_test(job) if job["kind"] == Kind.REGISTRY_TEST else None,
         names=await name_parts(page, job),
     )
+
+
+async def show_stages(page: Page) -> Response:
+    """Show the stages of a connection test, as far as it has come."""
+    job = await page.call("job.one", jobId=page.param("job_id"))
+    if job["kind"] != Kind.REGISTRY_TEST:
+        raise NotFoundError("Test not found")
+    return page.render("jobs/stages.html", test=read_test(job))
 
 
 async def cancel(page: Page) -> Response:
@@ -93,6 +104,7 @@ def _again(job: dict[str, Any]) -> str | None:
 
 ROUTES = (
     PageRoute("/jobs/{job_id}", show),
+    PageRoute("/jobs/{job_id}/stages", show_stages),
     PageRoute("/jobs/{job_id}/cancel", cancel, "POST"),
     PageRoute("/jobs/{job_id}/events", stream),
 )

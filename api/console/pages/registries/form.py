@@ -1,6 +1,7 @@
 """Add and change a registry: a form whose login is tested before it is stored."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.responses import Response
@@ -17,6 +18,7 @@ from api.console.pages.registries.login import (
     read_settings,
     read_tls,
 )
+from api.console.pages.registries.reports import ShownTest, read_test
 from api.procedure.auth import require_role
 from shared.errors import WharfError
 
@@ -25,7 +27,20 @@ CHECKS = ("plainHttp", "installCa")
 NAMED = ("registryName", "registryUrl", "imagePrefix", "rotateAfterDays")
 
 Registry = dict[str, Any]
-Report = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Test:
+    """The test that a button asks for: its report, or while it runs the test that is shown.
+
+    ``is_wanted`` if the form is to be stored now; ``then`` is the button that a script presses once
+    the test has passed.
+    """
+
+    is_wanted: bool
+    report: dict[str, Any] | None = None
+    shown: ShownTest | None = None
+    then: str = ""
 
 
 async def show_new(page: Page) -> Response:
@@ -38,9 +53,9 @@ async def create(page: Page) -> Response:
     """Test what was typed, and store it unless only a test is wanted or the test failed."""
     form = page.form
     try:
-        report, is_wanted = await _test_first(page, None)
-        if not is_wanted:
-            return await _render(page, None, report=report)
+        test = await _test_first(page, None)
+        if not test.is_wanted:
+            return await _render(page, None, test=test)
         settings = {name: value for name, value in read_settings(form).items() if value}
         created = await page.call(
             "registry.create",
@@ -68,9 +83,9 @@ async def update(page: Page) -> Response:
     """Test what was typed, and change the fields that differ from the stored ones."""
     registry = await _find(page)
     try:
-        report, is_wanted = await _test_first(page, registry)
-        if not is_wanted:
-            return await _render(page, registry, report=report)
+        test = await _test_first(page, registry)
+        if not test.is_wanted:
+            return await _render(page, registry, test=test)
         changes = _find_changes(page, registry)
         if not changes:
             return page.redirect(_path(registry), "Nothing was changed.")
@@ -81,14 +96,20 @@ async def update(page: Page) -> Response:
     return page.redirect(_path(registry), "The registry is changed.")
 
 
-async def _test_first(page: Page, registry: Registry | None) -> tuple[Report | None, bool]:
-    """Run the test that a button asks for; return its report, and whether to store."""
+async def _test_first(page: Page, registry: Registry | None) -> _Test:
+    """Run the test that a button asks for; start it only if a script follows it."""
     wanted = page.form.get("do", "save")
     if wanted == "save":
-        return None, True
-    report: Report = await page.call("registry.diagnose", **_tested(page, registry))
+        return _Test(is_wanted=True)
+    is_stored_after = wanted == "test-and-save"
+    tested = _tested(page, registry)
+    if page.is_fragment:
+        begun = await page.start("registry.diagnose", **tested)
+        shown = read_test(await page.call("job.one", jobId=begun["jobId"]))
+        return _Test(is_wanted=False, shown=shown, then="save" if is_stored_after else "")
+    report = await page.call("registry.diagnose", **tested)
     has_failed = any(stage["outcome"] == "failed" for stage in report["stages"])
-    return report, wanted == "test-and-save" and not has_failed
+    return _Test(is_wanted=is_stored_after and not has_failed, report=report)
 
 
 def _tested(page: Page, registry: Registry | None) -> dict[str, Any]:
@@ -120,7 +141,7 @@ async def _render(
     registry: Registry | None,
     *,
     fault: WharfError | None = None,
-    report: Report | None = None,
+    test: _Test | None = None,
 ) -> Response:
     typed = {name: value for name, value in page.form.items() if name not in SECRETS}
     servers, applications = await asyncio.gather(
@@ -129,7 +150,7 @@ async def _render(
     return page.render(
         "registries/form.html",
         fault=fault,
-        report=report,
+        test=test,
         registry=registry,
         values=typed or (_show(registry) if registry else {}),
         kinds=(KEEP, *KINDS) if registry else KINDS,

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from api.console.page import ROOT, Page, PageRoute
 from api.console.pages.names import choose_server, name_applications, name_servers
+from api.console.pages.registries.reports import read_test
 from api.console.rendering import is_past
 from shared.errors import WharfError
 from shared.jobs.states import State
@@ -68,10 +69,17 @@ async def render_one(page: Page, fault: WharfError | None = None) -> Response:
 
 
 async def run_test(page: Page) -> Response:
-    """Test the stored login from the chosen server; show the report of that test."""
+    """Test the stored login from the chosen server; show the report of that test.
+
+    A script gets the stages of the test, which it follows.
+    """
     registry_id = page.param("registry_id")
     chosen = {"serverId": page.form["server"]} if page.form.get("server") else {}
     try:
+        if page.is_fragment:
+            begun = await page.start("registry.diagnose", registryId=registry_id, **chosen)
+            job = await page.call("job.one", jobId=begun["jobId"])
+            return page.render("jobs/stages.html", test=read_test(job))
         report = await page.call("registry.diagnose", registryId=registry_id, **chosen)
     except WharfError as error:
         return await render_one(page, error)

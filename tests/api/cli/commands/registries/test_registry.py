@@ -1,17 +1,23 @@
 """``wharf registry``, against a real API process's socket, with servers that test new logins."""
 
 import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 from starlette.applications import Starlette
 
 from shared.vault import KeyRing
-from tests.api.asking import create_application, create_registry
+from tests.api.asking import ADMIN_KEY, create_application, create_registry
 from tests.api.cli.running import Ran, run
 from tests.api.events.reading import serving
-from tests.api.fleet import TestServer, bad_error, good_report
+from tests.api.fleet import TestServer, bad_error, good_report, make_stage
 from tests.api.registries.rotations.rotating import NEW, OLD, Fleet, open_fleet
 from tests.databases import Database
 from tests.waiting import wait_until
@@ -197,3 +203,31 @@ async def test_a_used_registry_is_removed_by_force_alone(
     assert (forced.code, forced.out) == (0, "removed ours\n")
     assert "used by applications: shop (pull)\n" in forced.err
     assert (await client.get("/api/registry.all")).json() == []
+
+
+async def test_a_test_that_is_waited_for_writes_its_stages_as_they_end(
+    client: httpx2.AsyncClient, url: str, server: TestServer
+) -> None:
+    await create_registry(client, registryName="ours")
+    program = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("wharf"),
+        *("registry", "test", "ours", "--wait", "--json"),
+        env={**os.environ, "WHARF_URL": url, "WHARF_API_KEY": ADMIN_KEY, "WHARF_PROFILE": ""},
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    assert program.stdout and program.stderr
+    job, stages = await server.next_job(), list[dict[str, Any]]()
+    for name in ("parse", "dns"):
+        stages.append(make_stage(name))
+        await server.show_progress(job, {"stages": stages})
+        line = b""
+        while b"works" not in line:
+            line = await program.stderr.readline()
+            assert line, "the command has ended"
+        assert line == f"test: {name}: ok: {name} works\n".encode()
+    await server.finish(job, "failed", error=bad_error())
+
+    out, _ = await program.communicate()
+    assert program.returncode == 1
+    assert [each["stage"] for each in json.loads(out)["stages"]] == ["ping", "auth"]
