@@ -11,8 +11,11 @@ from shared.jobs.commands import (
     ImageBuild,
     ImageCopy,
     ImageDelete,
+    ImageInspect,
     ImagePull,
     ImagePush,
+    ImageRepositories,
+    ImageTags,
     ImageVerify,
     RegistryTest,
     Replace,
@@ -49,11 +52,11 @@ def accesses(command: Command) -> tuple[Access, ...]:
 
 def _needed(command: Command) -> Iterator[Access]:
     match command:
-        case RegistryTest():
-            yield Access(command.host, command.repository, _PUSH, command.registry_id)
+        case RegistryTest() | ImageTags() | ImageRepositories():
+            yield _at_host(command)
         case ImageBuild():
             yield from _bases(command)
-        case ImagePull() | ImageVerify() | ServiceReplace() | ServiceLogin():
+        case ImagePull() | ImageVerify() | ImageInspect() | ServiceReplace() | ServiceLogin():
             yield from _pull(command.target, command.registry_id)
         case ImagePush():
             yield _access(command.target, _PUSH, command.registry_id)
@@ -93,9 +96,9 @@ def quota_keys(command: Command, server_id: str) -> list[str]:
     """Return the keys of the quotas that a command uses, as in ``quotas.sql``; each pull adds its.
 
     A registry with a login counts by account or by address: a pull has a key for each. The base
-    images of a build are known only with its sources: a build gets a key once it is refused. A copy
-    and a verification read as many manifests as the image has: once that is known, a repetition
-    reserves them.
+    images of a build are known only with its sources: a build gets a key once it is refused. A
+    copy, a verification and an inspection read as many manifests as the image has: once that is
+    known, a repetition reserves them.
     """
     keys: list[str] = []
     for host, registry_id in _pulls(command):
@@ -109,7 +112,7 @@ def quota_keys(command: Command, server_id: str) -> list[str]:
 def _pulls(command: Command) -> Iterator[tuple[str, str | None]]:
     """Yield the host and the registry's id of each image that is read from a registry."""
     match command:
-        case ImagePull() | ImageVerify():
+        case ImagePull() | ImageVerify() | ImageInspect():
             yield command.target.registry, command.registry_id
         case ServiceReplace():
             for _ in range(command.replicas):  # on as many nodes at most
@@ -142,8 +145,25 @@ def hosts_of(command: Command) -> frozenset[str]:
             return hosts
 
 
+def below_prefix(prefix: str) -> str:
+    """Return the repository of a login for all repositories at or below a prefix."""
+    return f"{prefix}/{ANY_REPOSITORY}" if prefix else ANY_REPOSITORY
+
+
 def _access(target: Reference, rights: frozenset[Right], registry_id: str | None) -> Access:
     return Access(target.registry, target.repository, rights, registry_id)
+
+
+def _at_host(command: RegistryTest | ImageTags | ImageRepositories) -> Access:
+    """Return the access of a command that names a host and no image."""
+    match command:
+        case ImageRepositories():
+            below = below_prefix(command.prefix)
+            return Access(command.host, below, _PULL, command.registry_id)
+        case ImageTags():
+            return Access(command.host, command.repository, _PULL, command.registry_id)
+        case RegistryTest():
+            return Access(command.host, command.repository, _PUSH, command.registry_id)
 
 
 def _bases(command: ImageBuild) -> Iterator[Access]:
@@ -151,8 +171,8 @@ def _bases(command: ImageBuild) -> Iterator[Access]:
     if command.base_host and command.registry_id:
         yield Access(command.base_host, ANY_REPOSITORY, _PULL, command.registry_id)
     for base in command.bases:
-        repository = f"{base.prefix}/{ANY_REPOSITORY}" if base.prefix else ANY_REPOSITORY
-        yield Access(base.host, repository, _PULL, base.registry_id, is_optional=True)
+        below = below_prefix(base.prefix)
+        yield Access(base.host, below, _PULL, base.registry_id, is_optional=True)
 
 
 def _pull(target: Reference, registry_id: str | None) -> Iterator[Access]:

@@ -34,6 +34,9 @@ class Kind(StrEnum):
     IMAGE_COPY = "image.copy"
     IMAGE_VERIFY = "image.verify"
     IMAGE_DELETE = "image.delete"
+    IMAGE_INSPECT = "image.inspect"
+    IMAGE_TAGS = "image.tags"
+    IMAGE_REPOSITORIES = "image.repositories"
     COMPOSE_PULL = "compose.pull"
     CONTAINER_REPLACE = "container.replace"
     SERVICE_REPLACE = "service.replace"
@@ -218,6 +221,38 @@ class ImageDelete(ImageCommand):
         return 2  # before, images were deleted that others need
 
 
+class ImageInspect(ImageCommand):
+    """Describe an image at its registry: digest, platforms, sizes, signatures; change nothing."""
+
+    kind: ClassVar[Kind] = Kind.IMAGE_INSPECT
+
+    registry_id: str | None = None
+
+
+class ImageTags(Command):
+    """List at most ``limit`` tags of a repository, from where the cursor ``after`` ended."""
+
+    kind: ClassVar[Kind] = Kind.IMAGE_TAGS
+
+    host: str
+    repository: str
+    registry_id: str
+    limit: int
+    after: str = ""
+
+
+class ImageRepositories(Command):
+    """List at most ``limit`` repositories at ``prefix`` or below, from where ``after`` ended."""
+
+    kind: ClassVar[Kind] = Kind.IMAGE_REPOSITORIES
+
+    host: str
+    prefix: str
+    registry_id: str
+    limit: int
+    after: str = ""
+
+
 class ComposeImage(BaseModel):
     """An image of a compose file, and the services that run it.
 
@@ -368,6 +403,11 @@ RULES: dict[Kind, Rule] = {
     Kind.IMAGE_COPY: Rule(ImageCopy, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 0),
     Kind.IMAGE_VERIFY: Rule(ImageVerify, 1, JobClass.QUICK, timedelta(seconds=18), 2, 0),
     Kind.IMAGE_DELETE: Rule(ImageDelete, 2, JobClass.TRANSFER, timedelta(minutes=5), 5, 0),
+    Kind.IMAGE_INSPECT: Rule(ImageInspect, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
+    Kind.IMAGE_TAGS: Rule(ImageTags, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
+    Kind.IMAGE_REPOSITORIES: Rule(
+        ImageRepositories, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1
+    ),
     Kind.SERVICE_REPLACE: Rule(ServiceReplace, 2, JobClass.TRANSFER, timedelta(minutes=90), 10, 2),
     Kind.CONTAINER_REPLACE: Rule(
         ContainerReplace, 2, JobClass.TRANSFER, timedelta(minutes=90), 10, 2

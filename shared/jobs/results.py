@@ -1,11 +1,18 @@
 """Results of jobs, by kind, as the API shows them; without secrets."""
 
-from typing import Literal
+from datetime import datetime
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from shared.jobs.deletion import Outcome
+
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+ListedName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,255}$")]
+"""A tag or a repository: a worker that reports other text is not believed."""
+
+AttachmentKind = Literal["signature", "attestation", "sbom", "other"]
 
 
 class _Result(BaseModel):
@@ -99,6 +106,58 @@ class VerificationResult(_Result):
     digest: str
     blobs: int = Field(ge=0)
     size_bytes: int = Field(ge=0)
+
+
+class PlatformImage(_Result):
+    """The image of one platform: ``os/architecture[/variant]``; the size is that of its blobs."""
+
+    platform: str
+    digest: Digest
+    size_bytes: int = Field(ge=0)
+
+
+class Attachment(_Result):
+    """A signature, an attestation or an SBOM of an image; ``tag`` is that of cosign, if it has one.
+
+    ``artifact_type`` is empty if it says none.
+    """
+
+    kind: AttachmentKind
+    digest: Digest
+    tag: str | None = None
+    artifact_type: str = ""
+
+
+class InspectionResult(_Result):
+    """An image at its registry; ``size_bytes`` is the sum of its blobs, each counted once.
+
+    ``created_at`` and ``labels`` are those of one platform. ``artifact_type`` is set if it is not
+    an image. ``warnings`` say what could not be read.
+    """
+
+    reference: str
+    digest: Digest
+    media_type: str
+    artifact_type: str = ""
+    size_bytes: int = Field(ge=0)
+    created_at: datetime | None = None
+    labels: dict[str, str] = {}
+    platforms: tuple[PlatformImage, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class ListResult(_Result):
+    """Names of tags or repositories, in the registry's order; ``next`` is empty at the end.
+
+    ``invalid`` counts the names that were left out because they are none. ``refusal`` is why the
+    registry does not list its repositories.
+    """
+
+    names: tuple[ListedName, ...]
+    next: str = ""
+    invalid: int = Field(default=0, ge=0)
+    refusal: str = ""
 
 
 class DeleteResult(_Result):

@@ -9,7 +9,7 @@ from psycopg import errors
 
 from shared.database import Connection
 from shared.ids import make_id
-from shared.jobs.commands import ApplicationLogs, ImagePull, RegistryTest
+from shared.jobs.commands import ApplicationLogs, ImageInspect, ImagePull, RegistryTest
 from shared.jobs.store.submit import Submission, submit
 from shared.vault import PrivateKey
 from tests.world import EnrolledServer, World, speak_for
@@ -250,13 +250,14 @@ async def test_a_job_without_a_key_is_not_stored(
     [
         (ImagePull(reference="registry.example/a:1"), pytest.raises(errors.InsufficientPrivilege)),
         (ApplicationLogs(application_id="app", name="web", tail=1), nullcontext()),
+        (ImageInspect(reference="registry.example/a:1"), nullcontext()),
     ],
 )
-async def test_the_only_job_of_a_viewer_reads_the_log_of_a_container(
+async def test_the_jobs_of_a_viewer_only_read(
     world: World,
     server: EnrolledServer,
     thief: Connection,
-    command: ImagePull | ApplicationLogs,
+    command: ImagePull | ImageInspect | ApplicationLogs,
     allowed: AbstractContextManager[object],
 ) -> None:
     key = await world.add_key("viewer")

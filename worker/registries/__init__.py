@@ -1,1 +1,1 @@
-"""Registries: test them from a server."""
+"""Registries: test them from a server, and read what is in them."""

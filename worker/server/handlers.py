@@ -17,9 +17,12 @@ from shared.jobs.commands import (
     ImageBuild,
     ImageCopy,
     ImageDelete,
+    ImageInspect,
     ImagePull,
     ImagePush,
+    ImageRepositories,
     ImageTag,
+    ImageTags,
     ImageVerify,
     RegistryTest,
     Replace,
@@ -45,9 +48,13 @@ from worker.jobs.tools import Tools
 from worker.jobs.workspaces import Workspaces
 from worker.login import Grants
 from worker.machine import describe_machine
+from worker.registries import contents
 from worker.registries.live_test import run_live_test
 from worker.server.engine_check import check_engine
 from worker.server.runtime import OpenedWork
+
+RegistryRead = ImageInspect | ImageTags | ImageRepositories
+"""Commands that only read what is in a registry."""
 
 
 async def open_work(
@@ -92,7 +99,13 @@ def _begin(
     """Return the awaitable work of the command's handler."""
     handling: Awaitable[BaseModel]
     match command:
-        case RegistryTest() | ImageCopy() | ImageVerify() | ImageDelete():
+        case (
+            RegistryTest()
+            | ImageCopy()
+            | ImageVerify()
+            | ImageDelete()
+            | (ImageInspect() | ImageTags() | ImageRepositories())
+        ):
             handling = _run_at_registry(command, grants, attempt, tools)
         case ServerCheck():
             handling = check_engine(tools)
@@ -142,7 +155,7 @@ def _change_application(
 
 
 def _run_at_registry(
-    command: RegistryTest | ImageCopy | ImageVerify | ImageDelete,
+    command: RegistryTest | ImageCopy | ImageVerify | ImageDelete | RegistryRead,
     grants: Grants,
     attempt: Attempt,
     tools: Tools,
@@ -157,3 +170,16 @@ def _run_at_registry(
             return verification.verify(command, grants, tools)
         case ImageDelete():
             return verification.delete(command, grants, attempt, tools)
+        case _:
+            return _read_registry(command, grants, tools)
+
+
+def _read_registry(command: RegistryRead, grants: Grants, tools: Tools) -> Awaitable[BaseModel]:
+    """Return the work of a kind that only reads what is in a registry."""
+    match command:
+        case ImageInspect():
+            return contents.inspect_image(command, grants, tools)
+        case ImageTags():
+            return contents.list_tags(command, grants, tools)
+        case ImageRepositories():
+            return contents.list_repositories(command, grants, tools)

@@ -114,8 +114,8 @@ BEGIN
   RETURN p_organization;
 END $$;
 
--- Refuse the API a job, a build or a deployment without a key of its organization, and in another one's name. The only
--- job of a viewer's key reads the log of a container.
+-- Refuse the API a job, a build or a deployment without a key of its organization, and in another one's name. The
+-- jobs of a viewer's key only read: the log of a container, and what is in a registry.
 CREATE OR REPLACE FUNCTION public.require_requester() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -126,7 +126,8 @@ BEGIN
   END IF;
   SELECT * INTO who FROM public.caller();
   IF who.organization_id IS DISTINCT FROM NEW.organization_id OR NEW.requested_by <> who.id
-     OR who.role = 'viewer' AND to_jsonb(NEW)->>'kind' IS DISTINCT FROM 'application.logs'
+     OR who.role = 'viewer' AND coalesce(to_jsonb(NEW)->>'kind', '') NOT IN (
+          'application.logs', 'image.inspect', 'image.tags', 'image.repositories')
      OR public.is_beyond_key(TG_TABLE_NAME, to_jsonb(NEW)) THEN
     RAISE EXCEPTION '%: needs the key of who asks for it', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
   END IF;

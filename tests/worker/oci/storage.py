@@ -25,3 +25,7 @@ class Storage:
         """Return the file that links a blob to a repository."""
         value = digest.removeprefix("sha256:")
         return self._root / "repositories" / repository / "_layers/sha256" / value / "link"
+
+    def tags(self, repository: str) -> Path:
+        """Return the directory of a repository's tags."""
+        return self._root / "repositories" / repository / "_manifests/tags"

@@ -1,7 +1,6 @@
 """One image of a registry as a server would pull it: for its platform, with its layers."""
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,11 +9,11 @@ from pydantic import BaseModel, Field, ValidationError
 from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import Reference
+from worker.oci.images.config import CONFIG_TYPES, make_unreadable, read_config
 from worker.oci.images.contents import INDEX_TYPES, parse_contents
 from worker.oci.images.platform import Platform
 from worker.oci.images.root import fetch_root
 from worker.oci.registry import manifests
-from worker.oci.registry.blob import BlobReader
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
 from worker.oci.registry.manifests import MISSING
@@ -22,18 +21,6 @@ from worker.oci.registry.manifests import MISSING
 MAX_DEPTH = 4
 """An index may list another one; more levels than this are not followed."""
 
-MAX_CONFIG_BYTES = 4 * 1024 * 1024
-"""The size limit of a manifest, too; a configuration usually has some kilobytes."""
-
-
-CONFIG_TYPES = frozenset(
-    {
-        "application/vnd.oci.image.config.v1+json",
-        "application/vnd.docker.container.image.v1+json",
-        "application/octet-stream",  # written by the oldest clients
-        "",
-    }
-)
 LAYER_TYPES = (
     "application/vnd.oci.image.layer.",
     "application/vnd.docker.image.",
@@ -66,9 +53,9 @@ async def find_image(
     manifest = await _find_manifest(source, reference, requested)
     contents = parse_contents(manifest)
     if contents is None or contents.config is None:
-        raise _make_unreadable(reference, f"the manifest {manifest.descriptor.digest}")
+        raise make_unreadable(reference, f"the manifest {manifest.descriptor.digest}")
     _require_image(reference, contents.config, contents.layers)
-    config = await _read_config(source, reference, contents.config)
+    config = await read_config(source, reference, contents.config)
     if not requested.runs(config.platform):
         raise make_platform_missing_error(reference, requested, str(config.platform))
     fits = len(config.rootfs.diff_ids) == len(contents.layers)
@@ -108,7 +95,7 @@ async def _find_manifest(
         if manifest.descriptor.media_type not in INDEX_TYPES:
             return manifest
         target = _choose(manifest, reference, requested)
-    raise _make_unreadable(reference, "indexes nested too deeply")
+    raise make_unreadable(reference, "indexes nested too deeply")
 
 
 async def _fetch(source: RegistryClient, reference: Reference, target: str) -> Manifest:
@@ -131,32 +118,12 @@ def _choose(index: Manifest, reference: Reference, requested: Platform) -> str:
     try:
         entries = _Index.model_validate_json(index.content).manifests
     except ValidationError:
-        raise _make_unreadable(reference, f"the index {index.descriptor.digest}") from None
+        raise make_unreadable(reference, f"the index {index.descriptor.digest}") from None
     fitting = [entry for entry in entries if requested.runs(entry.named)]
     if not fitting:
         offered = sorted({str(entry.named) for entry in entries} - {"unknown/unknown"})
         raise make_platform_missing_error(reference, requested, ", ".join(offered))
     return min(fitting, key=lambda entry: requested.distance(entry.named)).digest
-
-
-async def _read_config(
-    source: RegistryClient, reference: Reference, config: Descriptor
-) -> "_Config":
-    if config.size_bytes > MAX_CONFIG_BYTES:
-        raise _make_unreadable(reference, f"a configuration of {config.size_bytes} bytes")
-    with closing(BlobReader(source, reference.repository, config)) as chunks:
-        try:
-            content = b"".join([chunk async for chunk in chunks])
-        except RegistryError as error:
-            raise error.within(f"the configuration of {reference}") from error
-    try:
-        return _Config.model_validate_json(content)
-    except ValidationError:
-        return _Config()
-
-
-def _make_unreadable(reference: Reference, problem: str) -> RegistryError:
-    return RegistryError(FaultCode.REGISTRY_ERROR, f"{reference} cannot be read: {problem}")
 
 
 class _Platform(BaseModel):
@@ -177,15 +144,3 @@ class _Entry(BaseModel):
 
 class _Index(BaseModel):
     manifests: list[_Entry]
-
-
-class _RootFS(BaseModel):
-    diff_ids: list[str] = []
-
-
-class _Config(_Platform):
-    rootfs: _RootFS = _RootFS()
-
-    @property
-    def platform(self) -> Platform:
-        return Platform(self.os, self.architecture, self.variant)

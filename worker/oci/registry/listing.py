@@ -1,6 +1,7 @@
 """Lists that a registry returns page by page: tags, repositories."""
 
 import re
+from dataclasses import dataclass
 
 from pydantic import BaseModel, ValidationError
 from yarl import URL
@@ -17,7 +18,25 @@ PAGE_ENTRIES = 100
 PAGE_LIMIT_BYTES = 1024 * 1024
 """The size limit of a page: some registries ignore how many entries were requested."""
 
+MAX_PAGES = 50
+"""The pages that one call reads at most: of a registry with a prefix, most may be of others."""
+
+MAX_NEXT_CHARACTERS = 2000
+
+CATALOG = Scope("catalog", frozenset("*"), "registry")
+
 _NEXT = re.compile(r'<([^<>]*)>[^,<]*;\s*rel\s*=\s*"?next\b', re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Entries in the registry's order, and where the next ones are; ``next`` is empty at the end.
+
+    ``next`` is the query of the following page, as the registry wrote it, or its own entry.
+    """
+
+    names: tuple[str, ...]
+    next: str = ""
 
 
 class _Page(BaseModel):
@@ -90,8 +109,69 @@ async def list_repositories(
     Raises:
         RegistryError: as `list_tags`.
     """
-    scope = Scope("catalog", frozenset("*"), "registry")
-    return await _list_entries(client, "_catalog", scope, limit, pages=pages)
+    return await _list_entries(client, "_catalog", CATALOG, limit, pages=pages)
+
+
+async def read_tags(
+    client: RegistryClient, repository: str, limit: int, after: str = ""
+) -> Entries:
+    """Return about ``limit`` tags that follow ``after``, the ``next`` of the entries before.
+
+    Raises:
+        RegistryError: as `list_tags`.
+    """
+    path, scope = _tags_of(repository)
+    return await _read_entries(client, path, scope, limit, after)
+
+
+async def read_repositories(
+    client: RegistryClient, limit: int, after: str = "", *, prefix: str = ""
+) -> Entries:
+    """Return about ``limit`` repositories at ``prefix`` or below, of `MAX_PAGES` pages at most.
+
+    Raises:
+        RegistryError: as `list_tags`.
+    """
+    return await _read_entries(client, "_catalog", CATALOG, limit, after, prefix=prefix)
+
+
+async def _read_entries(
+    client: RegistryClient, path: str, scope: Scope, limit: int, after: str, *, prefix: str = ""
+) -> Entries:
+    first = await client.url(path)
+    pages = -(-limit // PAGE_ENTRIES)
+    url: URL | None = first.with_query(after or f"n={-(-limit // pages)}")
+    names: dict[str, None] = {}
+    for _ in range(MAX_PAGES):
+        if url is None or len(names) >= limit:
+            break
+        response = await client.send_authorized(
+            Request("GET", url, limit_bytes=PAGE_LIMIT_BYTES), scope
+        )
+        if response.status != 200:
+            raise await _refuse(client, response, scope)
+        page = await _parse_page(client, response, scope)
+        rest = _follow(page, url.query.get("last", ""))
+        taken = [one for one in rest if _is_below(one, prefix)]
+        # A page that is cut is continued by its last name, which not every registry understands:
+        # so it is cut only if the registry ignores how many entries were requested.
+        is_cut = len(page) > PAGE_ENTRIES and len(taken) > limit - len(names)
+        taken = taken[: limit - len(names)] if is_cut else taken
+        names.update(dict.fromkeys(taken))
+        url = parse_next(response, first) if rest else None
+        if is_cut:
+            url = first.with_query(n=PAGE_ENTRIES, last=taken[-1])
+    found = url.raw_query_string if url else ""
+    return Entries(tuple(names), found if len(found) <= MAX_NEXT_CHARACTERS else "")
+
+
+def _follow(page: list[str], last: str) -> list[str]:
+    """Return the entries after ``last``: a registry without pages lists all of them again."""
+    return page[page.index(last) + 1 :] if last in page else page
+
+
+def _is_below(repository: str, prefix: str) -> bool:
+    return not prefix or f"{repository}/".startswith(f"{prefix}/")
 
 
 def _tags_of(repository: str) -> tuple[str, Scope]:

@@ -446,7 +446,8 @@ def test_the_order_of_the_kinds_is_a_matter_of_their_rules() -> None:
 
     quick, transfers = (
         [
-            *("server.check", "registry.test", "application.logs", "application.control"),
+            *("server.check", "registry.test", "image.inspect", "image.tags"),
+            *("image.repositories", "application.logs", "application.control"),
             *("image.tag", "image.verify", "service.login"),
         ],
         [

@@ -21,8 +21,9 @@ from tests.worker.oci.sample_images import (
     digest_of,
     make_image,
 )
+from worker.oci.images.config import MAX_CONFIG_BYTES
 from worker.oci.images.platform import parse_platform
-from worker.oci.images.remote_image import MAX_CONFIG_BYTES, MAX_DEPTH, RemoteImage, find_image
+from worker.oci.images.remote_image import MAX_DEPTH, RemoteImage, find_image
 from worker.oci.transport.settings import ConnectionSettings
 
 AMD = make_image(b"amd")
