@@ -28,6 +28,7 @@ from api.deployments import procedures as deployment
 from api.dokploy import applications as dokploy_application
 from api.dokploy import deployments as dokploy_deployment
 from api.dokploy import installation, keys, projects
+from api.images import contents as image_contents
 from api.images import procedures as image
 from api.jobs import procedures as job
 from api.jobs import statistics as job_statistics
@@ -57,7 +58,8 @@ MODULES = (
     *(application, application_source, application_key, application_build, build),
     *(deploy, application_control, application_logs),
     *(deployment, deployment_logs, rollback, deploy_hook),
-    *(image, compose, job, job_statistics, webhook, webhook_delivery, organization, api_key),
+    *(image, image_contents, compose, job, job_statistics, webhook, webhook_delivery),
+    *(organization, api_key),
     *(user, members, invitations, audit_log, restore),
     *(dokploy_application, dokploy_deployment, projects, installation, keys),
 )

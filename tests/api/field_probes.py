@@ -379,6 +379,20 @@ PROBES: dict[str, Probe] = {
         {"source": "a:1", "target": "b:1"},
         {"source": "c:1", "target": "d:1", "serverId": NOTHING},
     ),
+    "image.inspect": Probe(
+        {"image": "quay.io/a/b:1"},
+        {"image": refused("quay.io/a/b:<"), "registryId": "$registry"}
+        | {"applicationId": NOTHING, "serverId": NOTHING},
+    ),
+    "image.tags": Probe(
+        {"registryId": "$registry", "repository": "myorg/a"},
+        {"registryId": NOTHING, "repository": refused("other/b"), "serverId": NOTHING}
+        | {"limit": refused(0), "after": refused(" ")},
+    ),
+    "image.repositories": Probe(
+        {"registryId": "$registry"},
+        {"registryId": NOTHING, "serverId": NOTHING} | {"limit": refused(0), "after": refused(" ")},
+    ),
     "compose.pull": Probe(
         {"composeFile": COMPOSE},
         {

@@ -115,6 +115,15 @@ class Port(Model):
     publish_mode: Annotated[Literal["ingress", "host"], OPEN] = "ingress"
 
 
+class Attachment(Model):
+    """A signature, an attestation or an SBOM; `tag` is the one that cosign has given it."""
+
+    kind: Annotated[Literal["signature", "attestation", "sbom", "other"], OPEN]
+    digest: str
+    tag: str | None
+    artifact_type: str
+
+
 class AuditLogEntry(Model):
     """One action; `actor` is the name of the key or the person, if there still is one."""
 
@@ -511,6 +520,25 @@ class Image(Model):
     verified_by: str | None
 
 
+class Platform(Model):
+    """The image of one platform; `sizeBytes` is that of its layers and configuration."""
+
+    platform: str
+    digest: str
+    size_bytes: int
+
+
+class RunningPlace(Model):
+    """An application on a server, and its deployment, whose recorded digest is the image's."""
+
+    application_id: str
+    application_name: str
+    server_id: str
+    server_name: str
+    deployment_id: str
+    since: datetime | None
+
+
 class Invitation(Model):
     """An invitation that nobody has accepted yet; without `email` it is for who opens it."""
 
@@ -573,6 +601,9 @@ JobKind = Annotated[
         "image.copy",
         "image.verify",
         "image.delete",
+        "image.inspect",
+        "image.tags",
+        "image.repositories",
         "compose.pull",
         "container.replace",
         "service.replace",
@@ -664,6 +695,22 @@ class UsingApplication(Model):
     application_id: str
     name: str
     uses: list[Annotated[Literal["pull", "build", "rollback"], OPEN]]
+
+
+class RepositoryList(Model):
+    """Repositories at the registry's prefix or below; `next` is for `after`.
+
+    Many registries list none, as `finding` then says. With the source `known` they are those
+    that applications and recent jobs name.
+    """
+
+    registry_id: str
+    server_id: str
+    source: Annotated[Literal["registry", "known"], OPEN]
+    repositories: list[str]
+    next: str | None
+    left_out: int
+    finding: str | None
 
 
 class RestoredDeployHook(Model):
@@ -768,6 +815,20 @@ class SwarmHealthCheckInput(Model):
     retries: int | None = Field(
         default=None, validation_alias="Retries", serialization_alias="Retries"
     )
+
+
+class TagList(Model):
+    """Tags in the registry's order; `next` is for `after`, and `null` at the end.
+
+    `leftOut` counts names that the registry lists, and that are no tags.
+    """
+
+    registry_id: str
+    server_id: str
+    repository: str
+    tags: list[str]
+    next: str | None
+    left_out: int
 
 
 class Webhook(Model):
@@ -1322,6 +1383,30 @@ class RotationTest(Model):
     code: str | None
     message: str | None
     remedy: str | None
+
+
+class InspectedImage(Model):
+    """An image as its registry has it; `sizeBytes` counts each blob of all platforms once.
+
+    `createdAt` and `labels` are those of one platform. `artifactType` is empty for an image.
+    `running` are the places whose recorded digest this is. `gaps` say what cannot be read.
+    Without `registryId` it was read without a login.
+    """
+
+    reference: str
+    registry_id: str | None
+    server_id: str
+    digest: str
+    media_type: str
+    artifact_type: str
+    size_bytes: int
+    created_at: datetime | None
+    labels: dict[str, str]
+    platforms: list[Platform]
+    attachments: list[Attachment]
+    running: list[RunningPlace]
+    gaps: list[str]
+    asked_at: datetime
 
 
 class ListedJob(Model):

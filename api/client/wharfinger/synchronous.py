@@ -886,7 +886,7 @@ class ApplicationProcedures(Group):
             app_name: Part of the `appName`.
             description: Part of the description.
             docker_image: Part of the image.
-            repository: Part of the git URL.
+            repository: Part of the git URL; of images the repository's path.
             owner: Part of the git URL.
             project_id: Id of the project.
             environment_id: Id of the environment.
@@ -1596,6 +1596,224 @@ class ImageProcedures(Group):
                 {"source": source, "target": target, "serverId": server_id},
                 takes_key=True,
                 idempotency_key=idempotency_key,
+                respond_async=respond_async,
+            )
+        )
+
+    @overload
+    def inspect(
+        self,
+        image: str,
+        *,
+        registry_id: str | Omit | None = OMIT,
+        application_id: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        respond_async: Literal[False] = False,
+    ) -> models.InspectedImage: ...
+
+    @overload
+    def inspect(
+        self,
+        image: str,
+        *,
+        registry_id: str | Omit | None = OMIT,
+        application_id: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        respond_async: Literal[True],
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    def inspect(
+        self,
+        image: str,
+        *,
+        registry_id: str | Omit | None = OMIT,
+        application_id: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        respond_async: bool,
+    ) -> models.InspectedImage | models.AcceptedJob: ...
+
+    def inspect(
+        self,
+        image: str,
+        *,
+        registry_id: str | Omit | None = OMIT,
+        application_id: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        respond_async: bool = False,
+    ) -> models.InspectedImage | models.AcceptedJob:
+        """Read an image at its registry: digest, platforms, sizes, signatures, and what runs it.
+
+        A server asks the registry, so this waits for a quick job. Nothing is transferred but
+        manifests, each of which a registry may count as a pull. Without `registryId`, the login
+        is chosen as by `image.pull`; with `applicationId` it is one of the application's
+        registries, as for its deployments. Signatures are found by the tags of cosign and by
+        the referrers of OCI 1.1.
+
+        Needs an API key of any role.
+
+        Args:
+            image: Name of the image, with the host of its registry.
+            registry_id: Id of the registry.
+            application_id: Id of the application.
+            server_id: Id of the server.
+            respond_async: Do not wait for the job: return its id at once.
+        """
+        return self._call(
+            Call[models.InspectedImage | models.AcceptedJob](
+                "image.inspect",
+                models.AcceptedJob if respond_async else models.InspectedImage,
+                "GET",
+                {
+                    "image": image,
+                    "registryId": registry_id,
+                    "applicationId": application_id,
+                    "serverId": server_id,
+                },
+                respond_async=respond_async,
+            )
+        )
+
+    @overload
+    def tags(
+        self,
+        *,
+        registry_id: str,
+        repository: str,
+        server_id: str | Omit | None = OMIT,
+        limit: int | Omit = OMIT,
+        after: str | Omit = OMIT,
+        respond_async: Literal[False] = False,
+    ) -> models.TagList: ...
+
+    @overload
+    def tags(
+        self,
+        *,
+        registry_id: str,
+        repository: str,
+        server_id: str | Omit | None = OMIT,
+        limit: int | Omit = OMIT,
+        after: str | Omit = OMIT,
+        respond_async: Literal[True],
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    def tags(
+        self,
+        *,
+        registry_id: str,
+        repository: str,
+        server_id: str | Omit | None = OMIT,
+        limit: int | Omit = OMIT,
+        after: str | Omit = OMIT,
+        respond_async: bool,
+    ) -> models.TagList | models.AcceptedJob: ...
+
+    def tags(
+        self,
+        *,
+        registry_id: str,
+        repository: str,
+        server_id: str | Omit | None = OMIT,
+        limit: int | Omit = OMIT,
+        after: str | Omit = OMIT,
+        respond_async: bool = False,
+    ) -> models.TagList | models.AcceptedJob:
+        """List the tags of a repository, in the registry's order.
+
+        A server asks the registry, so this waits for a quick job. A page has about `limit`
+        tags: as many whole pages as the registry needs for them.
+
+        Needs an API key of any role.
+
+        Args:
+            registry_id: Id of the registry.
+            repository: Part of the git URL; of images the repository's path.
+            server_id: Id of the server.
+            limit: Largest number of items in the answer.
+            after: `next` of the page before.
+            respond_async: Do not wait for the job: return its id at once.
+        """
+        return self._call(
+            Call[models.TagList | models.AcceptedJob](
+                "image.tags",
+                models.AcceptedJob if respond_async else models.TagList,
+                "GET",
+                {
+                    "registryId": registry_id,
+                    "repository": repository,
+                    "serverId": server_id,
+                    "limit": limit,
+                    "after": after,
+                },
+                respond_async=respond_async,
+            )
+        )
+
+    @overload
+    def repositories(
+        self,
+        registry_id: str,
+        *,
+        server_id: str | Omit | None = OMIT,
+        limit: int | Omit = OMIT,
+        after: str | Omit = OMIT,
+        respond_async: Literal[False] = False,
+    ) -> models.RepositoryList: ...
+
+    @overload
+    def repositories(
+        self,
+        registry_id: str,
+        *,
+        server_id: str | Omit | None = OMIT,
+        limit: int | Omit = OMIT,
+        after: str | Omit = OMIT,
+        respond_async: Literal[True],
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    def repositories(
+        self,
+        registry_id: str,
+        *,
+        server_id: str | Omit | None = OMIT,
+        limit: int | Omit = OMIT,
+        after: str | Omit = OMIT,
+        respond_async: bool,
+    ) -> models.RepositoryList | models.AcceptedJob: ...
+
+    def repositories(
+        self,
+        registry_id: str,
+        *,
+        server_id: str | Omit | None = OMIT,
+        limit: int | Omit = OMIT,
+        after: str | Omit = OMIT,
+        respond_async: bool = False,
+    ) -> models.RepositoryList | models.AcceptedJob:
+        """List the repositories of a registry, at its image prefix or below.
+
+        A server asks the registry, so this waits for a quick job. Docker Hub, ghcr.io and
+        others list none, or not to every login: the answer then has those that applications and
+        recent jobs name.
+
+        Needs an API key of any role.
+
+        Args:
+            registry_id: Id of the registry.
+            server_id: Id of the server.
+            limit: Largest number of items in the answer.
+            after: `next` of the page before.
+            respond_async: Do not wait for the job: return its id at once.
+        """
+        return self._call(
+            Call[models.RepositoryList | models.AcceptedJob](
+                "image.repositories",
+                models.AcceptedJob if respond_async else models.RepositoryList,
+                "GET",
+                {"registryId": registry_id, "serverId": server_id, "limit": limit, "after": after},
                 respond_async=respond_async,
             )
         )

@@ -28,6 +28,7 @@ from api.http.openapi.objects import (
     DIGEST,
     ENVIRONMENT,
     HOOK_ID,
+    INSPECTED_IMAGE,
     INVITATION,
     INVITATION_ID,
     JOB,
@@ -51,6 +52,7 @@ from api.http.openapi.objects import (
     REGISTRY,
     REGISTRY_ID,
     REPOSITORY,
+    REPOSITORY_LIST,
     RESTORED,
     ROLLBACK,
     ROLLBACK_ID,
@@ -60,6 +62,7 @@ from api.http.openapi.objects import (
     SERVER_ID,
     STATISTICS,
     STOPPED_APPLICATION,
+    TAG_LIST,
     USER_ID,
     VALIDATION,
     WEBHOOK,
@@ -247,6 +250,9 @@ EXAMPLES: Mapping[str, Example] = {
         {"image": "quay.io/acme/shop:1.4", **BY_REGISTRY, "name": "acme/shop", "tag": "1.4"},
         ACCEPTED,
     ),
+    "image.inspect": Example({"image": f"{REPOSITORY}:1.4", **BY_SERVER}, INSPECTED_IMAGE),
+    "image.tags": Example({**BY_REGISTRY, "repository": "myorg/shop", "limit": 2}, TAG_LIST),
+    "image.repositories": Example(BY_REGISTRY, REPOSITORY_LIST),
     "image.tag": Example(
         {"source": "shop:1.4", "target": "ghcr.io/acme/shop:1.4", **BY_SERVER},
         {

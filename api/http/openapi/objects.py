@@ -572,3 +572,53 @@ RESTORED: Example = {
         }
     ],
 }
+INSPECTED_IMAGE: Example = {
+    "reference": f"{REPOSITORY}:1.4",
+    "registryId": REGISTRY_ID,
+    "serverId": SERVER_ID,
+    "digest": DIGEST,
+    "mediaType": "application/vnd.oci.image.index.v1+json",
+    "artifactType": "",
+    "sizeBytes": 52428800,
+    "createdAt": CREATED_AT,
+    "labels": {"org.opencontainers.image.version": "1.4"},
+    "platforms": [{"platform": "linux/amd64", "digest": DIGEST, "sizeBytes": 52428800}],
+    "attachments": [
+        {
+            "kind": "signature",
+            "digest": DIGEST,
+            "tag": f"sha256-{'4f' * 32}.sig",
+            "artifactType": "",
+        }
+    ],
+    "running": [
+        {
+            "applicationId": APPLICATION_ID,
+            "applicationName": "shop",
+            "serverId": SERVER_ID,
+            "serverName": "web-1",
+            "deploymentId": DEPLOYMENT_ID,
+            "since": FINISHED_AT,
+        }
+    ],
+    "gaps": [],
+    "askedAt": FINISHED_AT,
+}
+TAG_LIST: Example = {
+    "registryId": REGISTRY_ID,
+    "serverId": SERVER_ID,
+    "repository": "myorg/shop",
+    "tags": ["1.3", "1.4"],
+    "next": "n=2&last=1.4",
+    "leftOut": 0,
+}
+REPOSITORY_LIST: Example = {
+    "registryId": REGISTRY_ID,
+    "serverId": SERVER_ID,
+    "source": "known",
+    "repositories": ["acme/shop"],
+    "next": None,
+    "leftOut": 0,
+    "finding": "ghcr.io does not list its repositories to this login (cannot list the repositories "
+    "of ghcr.io). These are the repositories that applications and recent jobs name.",
+}

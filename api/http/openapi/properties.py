@@ -5,6 +5,19 @@ from typing import Any
 
 DATABASES = ("libsql", "mariadb", "mongo", "mysql", "postgres", "redis")
 PROPERTIES = {
+    "applicationName": "Name of the application.",
+    "artifactType": "Type of an artifact that is no image; empty for an image.",
+    "askedAt": "Time of the registry's answer.",
+    "attachments": "Signatures, attestations and SBOMs.",
+    "finding": "Why the registry lists no repositories; null if it does.",
+    "gaps": "What could not be read.",
+    "labels": "Labels of the image.",
+    "leftOut": "Number of names that are not valid, and left out.",
+    "mediaType": "Media type of the manifest.",
+    "next": "Where the next page begins, for `after`; null at the end.",
+    "platforms": "The images of its platforms.",
+    "repositories": "Paths of repositories.",
+    "tags": "Tags.",
     **dict.fromkeys(DATABASES, "Databases: none."),
     "accessKeyId": "Id of an access key of AWS.",
     "externalId": "External id that the trust policy of the role requires.",
@@ -352,6 +365,14 @@ PROPERTIES = {
     "zodError": "The issues in the form of Zod, for tRPC clients.",
 }
 SPECIAL = {
+    ("Attachment", "artifactType"): "Type of the artifact; empty if it says none.",
+    ("Attachment", "kind"): "What it is.",
+    ("Attachment", "tag"): "Tag that cosign has given it; null if there is none.",
+    ("InspectedImage", "createdAt"): "Time when the image was made; null if it does not say.",
+    ("InspectedImage", "running"): "Places whose recorded digest this is.",
+    ("RepositoryList", "source"): "Who names them: the registry, or `known` from the database.",
+    ("RunningPlace", "since"): "Time when it was deployed.",
+    ("TagList", "repository"): "Path of the repository.",
     ("Certificate", "sha256"): "SHA-256 of the certificate, in hexadecimal.",
     ("ChangedWebhook", "events"): "Kinds of events that are sent.",
     ("CreatedDeployHook", "url"): "Address that pushes are sent to, relative to the API's.",
