@@ -35,12 +35,18 @@ def pages(port: Port) -> list[str]:
     return [
         *LISTS,
         *(f"/registries/{port.registry_id}{part}" for part in ("", "/edit", "/rotate", "/remove")),
+        f"/registries/{port.registry_id}/contents",
+        f"/registries/{port.registry_id}/contents/tags?repository=team/page",
+        f"/registries/{port.registry_id}/contents/image?name=team/page:1",
         f"/matrix/{port.registry_id}/{server_id}",
         *(f"/servers/{server_id}{part}" for part in ("", "/edit", "/remove")),
         *("/servers/new", "/webhooks/new", f"/webhooks/{webhook['webhookId']}", f"/jobs/{job_id}"),
         *(
             f"{application}{part}"
-            for part in ("", "/deployments", "/builds", "/logs", "/hooks", "/settings", "/remove")
+            for part in (
+                *("", "/deployments", "/builds", "/digests", "/logs", "/hooks", "/settings"),
+                "/remove",
+            )
         ),
         f"/rollbacks?applicationId={made['applicationId']}",
         *(f"/images/{action}" for action in ("push", "pull", "copy", "tag")),

@@ -1,5 +1,5 @@
-"""Pages of registries and of their tests."""
+"""Pages of registries, of what is in them, and of their tests."""
 
-from api.console.pages.registries import form, matrix, one, rotation
+from api.console.pages.registries import contents, form, matrix, one, rotation
 
-ROUTES = (*form.ROUTES, *one.ROUTES, *rotation.ROUTES, *matrix.ROUTES)
+ROUTES = (*form.ROUTES, *one.ROUTES, *contents.ROUTES, *rotation.ROUTES, *matrix.ROUTES)
