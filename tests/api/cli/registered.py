@@ -1,6 +1,7 @@
 """The commands that are registered."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from typer.main import get_command
@@ -8,9 +9,10 @@ from typer.main import get_command
 from api.cli.main import app
 
 
-def leaves() -> list[tuple[str, Any]]:
+@cache
+def leaves() -> tuple[tuple[str, Any], ...]:
     """Each command by its words; typer's classes are its own, so that they are only read."""
-    return list(_leaves(get_command(app), ()))
+    return tuple(_leaves(get_command(app), ()))
 
 
 def _leaves(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

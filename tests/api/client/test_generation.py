@@ -1,6 +1,7 @@
 """The client knows every procedure and every field of the API."""
 
 import inspect
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,21 +10,26 @@ from api.events.wire import EventOutput, SnapshotOutput
 from api.http.openapi.document import ANSWERS_EARLY, make_document
 from api.routers import PROCEDURES
 from tests.api.client.generator.annotations import snake
-from tests.api.client.generator.modules import make_modules
-from tests.api.client.generator.operations import read_operations
+from tests.api.client.generator.modules import MODULES, make_modules
+from tests.api.client.generator.operations import Operation, read_operations
 from tests.api.client.generator.procedures import FLOWS, method_name
 from wharfinger import Event
 from wharfinger.asynchronous import AsyncProcedures
 from wharfinger.synchronous import Procedures
 
-MADE = make_modules()
-OPERATIONS = list(read_operations(make_document(PROCEDURES.values())))
 INSTEAD = {flow.instead_of: flow.verb for flow in FLOWS}
 
+made = cache(make_modules)
 
-@pytest.mark.parametrize("path", MADE, ids=lambda path: path.name)
+
+@cache
+def operations() -> list[Operation]:
+    return list(read_operations(make_document(PROCEDURES.values())))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
 def test_a_module_is_what_the_document_says(path: Path) -> None:
-    assert path.read_text(encoding="utf-8") == MADE[path], "run make docs"
+    assert path.read_text(encoding="utf-8") == made()[path], "run make docs"
 
 
 @pytest.mark.parametrize("kind", [Procedures, AsyncProcedures])
@@ -32,7 +38,7 @@ def test_each_procedure_is_a_method_with_all_its_fields(
 ) -> None:
     procedures = kind(None)  # type: ignore[arg-type]
     missing = []
-    for operation in OPERATIONS:
+    for operation in operations():
         name = INSTEAD.get(operation.name) or method_name(operation)
         method = getattr(getattr(procedures, snake(operation.noun)), name)
         known = set(inspect.signature(method).parameters)
@@ -42,7 +48,7 @@ def test_each_procedure_is_a_method_with_all_its_fields(
             ]
 
     assert missing == []
-    assert {each.name for each in OPERATIONS} >= set(PROCEDURES)
+    assert {each.name for each in operations()} >= set(PROCEDURES)
 
 
 def test_each_procedure_that_waits_can_be_told_not_to() -> None:
@@ -50,7 +56,7 @@ def test_each_procedure_that_waits_can_be_told_not_to() -> None:
 
     told = {
         operation.name
-        for operation in OPERATIONS
+        for operation in operations()
         if operation.name not in INSTEAD
         and "respond_async"
         in inspect.signature(
@@ -74,7 +80,7 @@ def test_both_clients_have_the_same_methods() -> None:
         for procedures in (first, second)
     ]
     assert shown[0] == shown[1]
-    assert len(shown[0]) > len(OPERATIONS)
+    assert len(shown[0]) > len(operations())
 
 
 def test_an_event_has_every_field_of_the_stream() -> None:

@@ -11,21 +11,21 @@ from tests.api.client.generator.models import write_models
 from tests.api.client.generator.operations import read_operations
 from tests.api.client.generator.procedures import CLIENT, write_procedures
 
-COMMAND_LINE = CLIENT.parents[1] / "cli"
+KINDS = CLIENT.parents[1] / "cli" / "procedure_kinds.py"
+MODULES = (*(CLIENT / name for name in ("models.py", "synchronous.py", "asynchronous.py")), KINDS)
 
 
 def make_modules() -> dict[Path, str]:
-    """Return the text of each module that is made from the API's own document."""
+    """Return the text of each of `MODULES`, which are made from the API's own document."""
     document = make_document(PROCEDURES.values())
     operations = list(read_operations(document))
-    modules = {
-        "models.py": write_models(document["components"]["schemas"], operations),
-        "synchronous.py": write_procedures(operations, is_async=False),
-        "asynchronous.py": write_procedures(operations, is_async=True),
-    }
-    paths = {CLIENT / name: text for name, text in modules.items()}
-    paths[COMMAND_LINE / "procedure_kinds.py"] = write_kinds(operations)
-    return {path: _format(path, text) for path, text in paths.items()}
+    texts = (
+        write_models(document["components"]["schemas"], operations),
+        write_procedures(operations, is_async=False),
+        write_procedures(operations, is_async=True),
+        write_kinds(operations),
+    )
+    return {path: _format(path, text) for path, text in zip(MODULES, texts, strict=True)}
 
 
 def _format(path: Path, text: str) -> str:
