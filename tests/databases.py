@@ -43,7 +43,7 @@ class Server(Protocol):
 class Database:
     """One database of its own; everything in it is the test's.
 
-    ``owners`` is the owner's session, if one is open, which empties the tables.
+    ``owners`` is the owner's session, if one is open: the first time that it is emptied.
     """
 
     server: Server
@@ -68,10 +68,14 @@ class Database:
         return self.server.network_url(self.name)
 
     def execute(self, statement: str, *values: object) -> list[tuple[object, ...]]:
-        """Run one statement as the owner; gives its rows, if it has any."""
+        """Run one statement as the owner; gives its rows, if it has any.
+
+        In the session that is open: it stays so, and PostgreSQL has read its catalog in it.
+        """
+        if self.owners:
+            return _run(self._owner(), statement, values)
         with psycopg.connect(self.url(OWNER), autocommit=True) as connection:
-            cursor = connection.execute(statement.encode(), values or None)
-            return cursor.fetchall() if cursor.description else []
+            return _run(connection, statement, values)
 
     def __del__(self) -> None:
         self.end_sessions()
@@ -108,7 +112,9 @@ class Database:
             except psycopg.OperationalError:
                 self.owners.pop().close()
         if not self.owners:
-            self.owners.append(psycopg.connect(self.url(OWNER), autocommit=True))
+            # Not prepared: a test may change the tables meanwhile.
+            session = psycopg.connect(self.url(OWNER), autocommit=True, prepare_threshold=None)
+            self.owners.append(session)
         return self.owners[0]
 
     def drop(self) -> None:
@@ -119,6 +125,13 @@ class Database:
         with self.server.administer() as connection:
             for (role,) in roles:
                 connection.execute(f'DROP ROLE "{role}"'.encode())
+
+
+def _run(
+    connection: psycopg.Connection, statement: str, values: tuple[object, ...]
+) -> list[tuple[object, ...]]:
+    cursor = connection.execute(statement.encode(), values or None)
+    return cursor.fetchall() if cursor.description else []
 
 
 def start_postgres(directory: Path) -> LocalPostgres:
