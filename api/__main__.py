@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -37,7 +38,8 @@ def main() -> None:
         logging.getLogger(name).addFilter(OncePerSecond())
     try:
         settings = load(ApiSettings, os.environ)
-        app = create_app(settings, log=log)
+        key_file = os.environ.get("WHARF_VAULT_PUBLIC_KEY_FILE")
+        app = create_app(settings, log=log, vault_key_file=Path(key_file) if key_file else None)
         asyncio.run(serve(app, arguments.host, arguments.port, settings.trusted_proxies))
     except SetupError as error:
         sys.exit(f"wharf api: {in_sentences(error.message, error.remedy)}")

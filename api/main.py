@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 
 import psycopg
 from starlette.applications import Starlette
@@ -37,6 +38,7 @@ from api.operations.health import answer_alive, answer_ready
 from api.operations.http_metrics import CountRequests, HttpMetrics
 from api.operations.metrics import Metrics
 from api.procedure.context import Resources
+from api.procedure.sealing import SealingKey
 from api.procedure.sessions import open_sessions
 from api.routers import PROCEDURES
 from api.sockets.connections import Connections, bound_connections
@@ -72,9 +74,15 @@ CLIENT_CLOSED_REQUEST = 499
 
 
 def create_app(
-    settings: ApiSettings, *, patience: timedelta = PATIENCE, log: LogStream | None = None
+    settings: ApiSettings,
+    *,
+    patience: timedelta = PATIENCE,
+    log: LogStream | None = None,
+    vault_key_file: Path | None = None,
 ) -> Starlette:
     """Make the application; ``patience`` is the longest wait of a request for a job.
+
+    The vault's public key is read again from ``vault_key_file`` when that changes.
 
     Raises:
         SetupError: the vault's public key or the networks are invalid, or the admin key is weak. At
@@ -82,7 +90,7 @@ def create_app(
             or the broker is too old, or uploads cannot be stored.
     """
     require_strong(settings.admin_key)
-    vault = PublicKey.parse(settings.vault_public_key)
+    vault = SealingKey(PublicKey.parse(settings.vault_public_key), vault_key_file)
     networks = parse_networks(settings.registry_networks)
     webhook_networks = parse_webhook_networks(settings.webhook_networks)
 

@@ -166,7 +166,7 @@ def load(kind: type[AnySettings], environment: Mapping[str, str]) -> AnySettings
         SetupError: variables are missing or invalid; the message has no values.
     """
     names = {field: _variable(field) for field in kind.model_fields}
-    values = {field: _read(name, environment) for field, name in names.items()}
+    values = {field: read_setting(name, environment) for field, name in names.items()}
     try:
         return kind.model_validate({k: v for k, v in values.items() if v is not None})
     except ValidationError as error:
@@ -193,7 +193,12 @@ def _describe(variable: str, detail: ErrorDetails) -> str:
             return f"{variable} is invalid"
 
 
-def _read(name: str, environment: Mapping[str, str]) -> str | None:
+def read_setting(name: str, environment: Mapping[str, str]) -> str | None:
+    """Read one variable, or its file as it is now; ``None`` if it is not set.
+
+    Raises:
+        SetupError: the file cannot be read.
+    """
     if path := environment.get(f"{name}_FILE"):
         try:
             return Path(path).read_text().strip() or None

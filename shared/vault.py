@@ -8,7 +8,7 @@ server or attempt does not open. The public key seals; only the private key open
 import base64
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Self
 
@@ -104,10 +104,17 @@ class PrivateKey:
 
 
 class KeyRing:
-    """Private keys by id: the current one, and older ones for secrets that are sealed to them."""
+    """Private keys by id: the current one, and older ones for secrets that are sealed to them.
 
-    def __init__(self, keys: Iterable[PrivateKey]) -> None:
+    With ``read`` the keys are read again when one is missing: ``wharf vault rotate`` adds a key to
+    the file of a running process.
+    """
+
+    def __init__(
+        self, keys: Iterable[PrivateKey], read: Callable[[], str | None] | None = None
+    ) -> None:
         self._keys = {key.public.key_id: key for key in keys}
+        self._read = read
 
     def find_public_key(self, sealed: str) -> PublicKey:
         """Return the public half of the key that a secret is sealed to.
@@ -115,12 +122,29 @@ class KeyRing:
         Raises:
             KeyError: the key is unknown, so that the secret does not open either.
         """
-        return self._keys[sealed.split(".")[1]].public
+        key_id = sealed.split(".")[1]
+        key = self._find(key_id)
+        if key is None:
+            raise KeyError(key_id)
+        return key.public
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Parse keys separated by white space or commas."""
-        return cls(PrivateKey.parse(part) for part in text.replace(",", " ").split())
+    def parse(cls, text: str, read: Callable[[], str | None] | None = None) -> Self:
+        """Parse keys separated by white space or commas; see the class for ``read``.
+
+        Raises:
+            SetupError: a part is not a private key.
+        """
+        return cls(parse_private_keys(text), read)
+
+    def _find(self, key_id: str) -> PrivateKey | None:
+        if key_id not in self._keys and self._read is not None:
+            try:
+                found = parse_private_keys(self._read() or "")
+            except SetupError:
+                found = []  # the secret is refused; the next one reads the file again
+            self._keys |= {key.public.key_id: key for key in found}
+        return self._keys.get(key_id)
 
     def open(self, sealed: str, context: SealContext) -> str:
         """Return the secret.
@@ -130,7 +154,7 @@ class KeyRing:
         """
         version, _, rest = sealed.partition(".")
         key_id, _, body = rest.partition(".")
-        key = self._keys.get(key_id)
+        key = self._find(key_id)
         if version != VERSION or key is None:
             raise CredentialError(
                 f"the {context.purpose} for {context.label} is encrypted with a key that wharf "
@@ -146,6 +170,15 @@ class KeyRing:
                 "encrypted for another use",
                 remedy="Store it again.",
             ) from error
+
+
+def parse_private_keys(text: str) -> list[PrivateKey]:
+    """Parse keys separated by white space or commas; the first one is the current one.
+
+    Raises:
+        SetupError: a part is not a private key.
+    """
+    return [PrivateKey.parse(part) for part in text.replace(",", " ").split()]
 
 
 def _encode(raw: bytes) -> str:

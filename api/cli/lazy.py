@@ -42,7 +42,11 @@ ACCESS = {
     "whoami": "accounts.login",
     "open": "operation.open",
 }
-OPERATION = {"doctor": "operation.doctor", "resume": "operation.restored"}
+OPERATION = {
+    "doctor": "operation.doctor",
+    "resume": "operation.restored",
+    "vault": "operation.vault",
+}
 ROLES = dict.fromkeys(
     ("up", "demo", "api", "control", "worker", "migrate", "secrets"), "operation.roles"
 )
@@ -54,6 +58,7 @@ PANELS = {
     "Operation": OPERATION,
     "Processes": ROLES,
 }
+GROUPS = {*NOUNS, "vault"}
 MODULES = {name: module for panel in PANELS.values() for name, module in panel.items()}
 
 
@@ -65,7 +70,7 @@ class _Commands(MutableMapping[str, Any]):
             raise KeyError(name)
         app: typer.Typer = import_module(f"{PACKAGE}.{MODULES[name]}").app
         group = get_group(app)
-        command: Any = group if name in NOUNS else group.commands[name]
+        command: Any = group if name in GROUPS else group.commands[name]
         command.name = name
         command.rich_help_panel = next(one for one, names in PANELS.items() if name in names)
         return command

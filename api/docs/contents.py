@@ -43,6 +43,7 @@ CONTENTS = (
             "how-to/docker-compose",
             "how-to/many-servers",
             "how-to/restore",
+            "how-to/vault-key",
             "how-to/upgrade",
         ),
     ),

@@ -18,6 +18,7 @@ from api.limits.concurrency_limit import ConcurrencyLimit
 from api.limits.disk import DiskWatch
 from api.limits.guess_limit import GuessLimit
 from api.limits.rate_limit import RateLimiter
+from api.procedure.sealing import SealingKey
 from api.procedure.sessions import Sessions
 from api.sockets.connections import Connections
 from api.uploads.store import ContextStore
@@ -26,7 +27,6 @@ from shared.ids import make_id
 from shared.logs import LogStream
 from shared.models import Application
 from shared.networks import RegistryNetworks
-from shared.vault import PublicKey
 
 Role = Literal["owner", "admin", "member", "viewer"]
 """Each role may all that the next one may."""
@@ -55,7 +55,7 @@ class Resources:
     sign_ins: GuessLimit
     limiter: RateLimiter
     connections: Connections
-    vault: PublicKey
+    vault: SealingKey
     networks: RegistryNetworks
     webhook_networks: RegistryNetworks
     server_database_url: str | None

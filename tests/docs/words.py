@@ -82,12 +82,19 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
             "value of `WHARF_CONNECTIONS`."
         ),
     ),
-    "WHARF_VAULT_PUBLIC_KEY": ((), "The key that passwords are sealed to."),
+    "WHARF_VAULT_PUBLIC_KEY": (
+        (),
+        (
+            "The key that passwords are sealed to. In a file (`WHARF_VAULT_PUBLIC_KEY_FILE`) it is "
+            "read again when it changes."
+        ),
+    ),
     "WHARF_VAULT_PRIVATE_KEY": (
         (),
         (
             "The key that opens passwords. Only control gets it. Several, separated by spaces, "
-            "while the key is changed."
+            "while the key is changed: the current one first. "
+            "`wharf vault rotate` needs them in a file (`WHARF_VAULT_PRIVATE_KEY_FILE`)."
         ),
     ),
     "WHARF_AUTO_APPROVE": (

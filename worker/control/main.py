@@ -6,6 +6,7 @@ import signal
 import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 import redis.asyncio
 import structlog
@@ -15,7 +16,13 @@ from shared.errors import SetupError, in_sentences
 from shared.ids import make_id
 from shared.logs import configure_logs
 from shared.networks import RegistryNetworks, parse_networks, parse_webhook_networks
-from shared.settings import DEFAULT_NETWORKS, DEFAULT_WEBHOOK_NETWORKS, ControlSettings, load
+from shared.settings import (
+    DEFAULT_NETWORKS,
+    DEFAULT_WEBHOOK_NETWORKS,
+    ControlSettings,
+    load,
+    read_setting,
+)
 from shared.vault import KeyRing
 from shared.versions.broker import require_broker
 from shared.versions.oldest import require_postgres
@@ -200,7 +207,10 @@ async def run(settings: ControlSettings) -> None:
     Raises:
         SetupError: PostgreSQL or the broker is too old.
     """
-    vault = KeyRing.parse(settings.vault_private_key.get_secret_value())
+    vault = KeyRing.parse(
+        settings.vault_private_key.get_secret_value(),
+        partial(read_setting, "WHARF_VAULT_PRIVATE_KEY", dict(os.environ)),
+    )
     publisher = Publisher(settings.broker_url.get_secret_value())
     try:
         admin_url = settings.broker_admin_url

@@ -25,7 +25,7 @@ import httpx2
 
 from shared.errors import SetupError
 from shared.tls import tls_context
-from shared.vault import PrivateKey
+from shared.vault import PrivateKey, parse_private_keys
 from worker.broker_users import ADMIN
 from worker.local.directory import PrivateDirectory
 from worker.local.postgres import OWNER, LocalPostgres
@@ -128,9 +128,15 @@ class Stack:
         made = self.given_key or "wharf_" + secrets.token_urlsafe(32)
         return self._key("admin.key", lambda: made)
 
-    @property
-    def vault_key(self) -> PrivateKey:
-        return PrivateKey.parse(self._key("vault.key", lambda: PrivateKey.generate().text()))
+    def _vault_private_key(self) -> Path:
+        """Return the file of the vault's private keys, the current one first."""
+        self._key("vault.key", lambda: PrivateKey.generate().text())
+        return self.directory.path / "keys" / "vault.key"
+
+    def _vault_public_key(self) -> Path:
+        """Write the file of the vault's current public key."""
+        current = parse_private_keys(self._vault_private_key().read_text())[0]
+        return self.directory.write("keys/vault.public", str(current.public))
 
     def call(self, procedure: str, body: Mapping[str, Any] | None = None) -> Any:
         """Call a procedure with the admin key, and return its answer.
@@ -306,7 +312,7 @@ class Stack:
             ("-m", "api", "--host", self.address, "--port", str(self.port)),
             {
                 "WHARF_DATABASE_URL": self._url("wharf_api"),
-                "WHARF_VAULT_PUBLIC_KEY": str(self.vault_key.public),
+                "WHARF_VAULT_PUBLIC_KEY_FILE": str(self._vault_public_key()),
                 "WHARF_ADMIN_KEY": self.admin_key,
                 "WHARF_SERVER_DATABASE_URL": self._server_database_url(),
                 "WHARF_SERVER_BROKER_URL": self._server_broker_url() or "",
@@ -330,7 +336,7 @@ class Stack:
                 "WHARF_DATABASE_URL": self._url("wharf_control"),
                 "WHARF_BROKER_URL": self._broker_url("control"),
                 "WHARF_BROKER_ADMIN_URL": self._broker_admin_url(),
-                "WHARF_VAULT_PRIVATE_KEY": self.vault_key.text(),
+                "WHARF_VAULT_PRIVATE_KEY_FILE": str(self._vault_private_key()),
                 # Who starts a server here has this machine.
                 "WHARF_AUTO_APPROVE": "true",
                 "WHARF_REGISTRY_NETWORKS": NETWORKS_ON_ONE_MACHINE,

@@ -31,6 +31,11 @@ WORK = "commands/work"
 UP = ElsewhereTested(
     "../../worker/local/test_up.py", "test_up_prints_its_key_once_and_finds_its_data_again"
 )
+VAULT_TESTS = "../../worker/vault/test_rotate.py"
+VAULT = ElsewhereTested(VAULT_TESTS, "test_the_data_directory_of_wharf_up_has_the_keys")
+VAULT_PREPARE = ElsewhereTested(
+    VAULT_TESTS, "test_an_old_key_is_removed_once_nothing_is_sealed_to_it"
+)
 API = ElsewhereTested("test_options.py", "test_the_api_listens_where_its_options_say")
 YES = ElsewhereTested("test_confirm.py", "test_what_deletes_is_refused_without_a_terminal_and_yes")
 LOGIN = ElsewhereTested("test_login.py", "test_a_profile_is_stored_after_it_was_checked")
@@ -270,6 +275,8 @@ COMMANDS = {
     "host-key": Command([], dict.fromkeys(("application", "keys"), DEPLOY_KEY)),
     "doctor": Command([], {}),
     "resume": Command([], {"show_only": ["--list"]}),
+    "vault rotate": Command([], {"data_dir": VAULT, "prepare": VAULT_PREPARE}),
+    "vault remove-old": Command([], {"data_dir": VAULT}),
     "organization show": Command([], {}),
     "organization update": Command([], {"rotate_after_days": ["--rotate-after-days", "30"]}),
     "registry list": Command([], {}),

@@ -1,15 +1,14 @@
 """``wharf up``, ``api``, ``control``, ``worker`` …: start a role as a process of its own."""
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from api.cli.processes import DataDirectory, become, data_dir_words
+
 app = typer.Typer()
 
-DataDirectory = Annotated[Path | None, typer.Option("--data-dir", help="Directory of all data.")]
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="The API's port.")]
 Host = Annotated[str, typer.Option("--host", help="The address on which the API listens.")]
 
@@ -17,37 +16,37 @@ Host = Annotated[str, typer.Option("--host", help="The address on which the API 
 @app.command(epilog="Example: wharf up --port 4800")
 def up(data_dir: DataDirectory = None, port: Port = 4747) -> None:
     """Run everything on this machine, in the foreground; Ctrl-C stops it."""
-    _become("worker.local.up", *_data_dir(data_dir), "--port", str(port))
+    become("worker.local.up", *data_dir_words(data_dir), "--port", str(port))
 
 
 @app.command(epilog="Example: wharf demo")
 def demo() -> None:
     """Show push, pull and cancel on a temporary registry and temporary servers."""
-    _become("worker.local.demo")
+    become("worker.local.demo")
 
 
 @app.command(epilog="Example: wharf api --host 0.0.0.0")
 def api(host: Host = "127.0.0.1", port: Port = 4747) -> None:
     """Run the API."""
-    _become("api", "--host", host, "--port", str(port))
+    become("api", "--host", host, "--port", str(port))
 
 
 @app.command(epilog="Example: wharf control")
 def control() -> None:
     """Run a control process; several may run at once."""
-    _become("worker.control.main")
+    become("worker.control.main")
 
 
 @app.command(epilog="Example: WHARF_URL=https://wharf.example.com WHARF_JOIN_TOKEN=… wharf worker")
 def worker() -> None:
     """Run this server's worker; at its first start it enrols with WHARF_JOIN_TOKEN."""
-    _become("worker.server")
+    become("worker.server")
 
 
 @app.command(epilog="Example: WHARF_DATABASE_URL=postgresql://… wharf migrate")
 def migrate() -> None:
     """Migrate the database to the newest schema."""
-    _become("shared.migrations")
+    become("shared.migrations")
 
 
 @app.command(epilog="Example: wharf secrets /srv/wharf/secrets")
@@ -55,12 +54,4 @@ def secrets(
     directory: Annotated[Path, typer.Argument(help="A directory for the secrets only.")],
 ) -> None:
     """Create the secrets that compose.yaml needs; existing ones do not change."""
-    _become("worker.local.compose", str(directory))
-
-
-def _data_dir(path: Path | None) -> tuple[str, ...]:
-    return ("--data-dir", str(path)) if path else ()
-
-
-def _become(module: str, *arguments: str) -> None:
-    os.execv(sys.executable, (sys.executable, "-m", module, *arguments))  # noqa: S606 - no argument comes from outside
+    become("worker.local.compose", str(directory))

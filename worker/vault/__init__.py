@@ -1,0 +1,1 @@
+"""The vault's keys, changed and looked after by the operator: ``wharf vault``."""
