@@ -19,6 +19,7 @@ _FRAME = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
+<link rel="icon" href="{root}/icon.svg">
 <link rel="stylesheet" href="{root}/style.css">
 </head>
 <body>

@@ -45,6 +45,7 @@ class Site:
         self._pages: Finished = {}
         self._reference: Finished = {}
         self._style = read_asset("style.css")
+        self._icon = read_asset("icon.svg")
 
     async def answer(self, path: str) -> Response:
         """Answer one page, or 404 in a page of the same look."""
@@ -76,6 +77,10 @@ class Site:
         """Answer the style sheet."""
         return Response(self._style, media_type="text/css", headers=HEADERS)
 
+    def answer_icon(self) -> Response:
+        """Answer the icon: a browser that is told of none asks for one that is not there."""
+        return Response(self._icon, media_type="image/svg+xml", headers=HEADERS)
+
     async def _rendered_pages(self) -> Finished:
         async with self._lock:
             if not self._pages:
@@ -96,6 +101,9 @@ def add_docs(app: Starlette, make_document: MakeDocument) -> None:
     async def style(_request: Request) -> Response:
         return site.answer_style()
 
+    async def icon(_request: Request) -> Response:
+        return site.answer_icon()
+
     async def search(request: Request) -> Response:
         return await site.answer_search(request.query_params.get("q", ""))
 
@@ -112,6 +120,7 @@ def add_docs(app: Starlette, make_document: MakeDocument) -> None:
         return site.answer_picture(request.path_params["name"])
 
     app.add_route(f"{ROOT}/style.css", style, methods=METHODS)
+    app.add_route(f"{ROOT}/icon.svg", icon, methods=METHODS)
     app.add_route(f"{ROOT}/screenshots/{{name}}", picture, methods=METHODS)
     app.add_route(f"{ROOT}/search", search, methods=METHODS)
     app.add_route(API_URL, reference, methods=METHODS)

@@ -77,9 +77,16 @@ async def test_every_page_opens_with_its_title(client: httpx2.AsyncClient) -> No
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
 
 
+async def test_the_pages_have_an_icon(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/docs/icon.svg")
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
+    assert 'href="/docs/icon.svg"' in (await client.get("/docs")).text
+
+
 async def test_every_link_leads_to_a_page_and_a_heading(client: httpx2.AsyncClient) -> None:
     seen = {url: Links((await client.get(url)).text) for url in [*PAGES, "/docs/api"]}
-    assets = {"/docs/style.css"}
+    assets = {"/docs/style.css", "/docs/icon.svg"}
     wrong = []
     for url, found in seen.items():
         for link in found.links:
