@@ -41,6 +41,7 @@ ACCESS = {
     "logout": "accounts.login",
     "whoami": "accounts.login",
     "open": "operation.open",
+    "completion": "operation.completion",
 }
 OPERATION = {
     "doctor": "operation.doctor",

@@ -43,10 +43,10 @@ def environment(url: str, home: Path) -> dict[str, str]:
 
 
 def script(shell: str) -> str:
-    """The completion's text, as wharf --show-completion writes it."""
+    """The completion's text, as wharf completion writes it, whatever shell runs it."""
     shown = subprocess.run(
-        [PROGRAMS / "wharf"],
-        env={"_WHARF_COMPLETE": f"source_{shell}", "PATH": os.environ["PATH"]},
+        [PROGRAMS / "wharf", "completion", shell],
+        env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
         check=True,

@@ -93,6 +93,7 @@ APPROVED = ElsewhereTested(
     "commands/servers/test_server.py",
     "test_a_server_is_approved_with_the_database_url_of_control_alone",
 )
+COMPLETED = ElsewhereTested("test_completion.py", "test_the_name_of_a_registry_is_completed")
 SECRETS = ElsewhereTested("test_options.py", "test_secrets_go_where_the_options_say")
 TAGGED = ElsewhereTested(f"{WORK}/test_image.py", "test_an_image_gets_another_name")
 WAITED = ElsewhereTested(f"{WORK}/test_image.py", "test_the_exit_code_says_how_the_job_ended")
@@ -107,6 +108,7 @@ COMMIT = "a" * 40
 ARGUMENTS = {
     *("application", "archive", "build", "deployment", "delivery", "directory", "file", "hook"),
     *("image", "job", "key", "keys", "name", "point", "registry", "server", "source", "target"),
+    "shell",
     *("email", "invitation", "thing", "url", "user", "webhook"),
 }
 """Given by their place."""
@@ -149,6 +151,7 @@ COMMANDS = {
     "logout": Command([], {"profile": LOGOUT}),
     "whoami": Command([], {}),
     "open": Command(["kept"], {"thing": ["nothing"]}),
+    "completion": Command([], {"shell": COMPLETED}),
     "up": Command([], {"data_dir": UP, "port": UP}),
     "demo": Command([], {}),
     "api": Command([], {"host": API, "port": API}),
