@@ -43,12 +43,17 @@ Handler = Callable[["Page"], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class PageRoute:
-    """An address below ``/console`` and its handler; a public one needs no session."""
+    """An address below ``/console`` and its handler; a public one needs no session.
+
+    The body of a POST is a form. With ``has_file`` it is a file, which the handler reads, and the
+    token of the form is in a header.
+    """
 
     path: str
     handler: Handler
     method: str = "GET"
     is_public: bool = False
+    has_file: bool = False
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,9 @@ async def _answer(page: Page, route: PageRoute) -> Response:
     form = {}
     if route.method == "POST":
         require_same_origin(request)
+    if route.has_file and visitor is not None:
+        require_csrf(visitor.csrf, request.headers.get(CSRF_HEADER, ""))
+    elif route.method == "POST":
         body = await read_body(request, resources.bodies)
         if route.is_public and len(body) > MAX_PUBLIC_BYTES:
             raise TooLargeError("the form is too large", remedy="Send only what the form asks for.")

@@ -14,7 +14,7 @@ from api.http.bare import flat_input
 from api.http.calls import Call, Failure
 from api.http.perform import perform
 from api.http.plain import NO_STORE, plain_error, plain_response
-from api.procedure.context import Resources
+from api.procedure.context import Caller, Resources
 from api.uploads.checksum import CONTENT_DIGEST, CONTENT_SHA256, parse_checksums
 from shared.errors import NotFoundError, WharfError
 
@@ -35,14 +35,19 @@ UPLOAD_HEADERS = [
 ]
 
 
-async def answer_upload(resources: Resources, request: Request) -> Response:
-    """Store a context; its body is read after its sender was authenticated and authorized."""
+async def answer_upload(
+    resources: Resources, request: Request, caller: Caller | None = None
+) -> Response:
+    """Store a context; its body is read after its sender was authenticated and authorized.
+
+    The caller is the one of the request's API key, unless it is given.
+    """
     try:
         upload = _read_head(request)
     except WharfError as error:
-        return await _refuse(resources, request, error)
+        return await _refuse(resources, request, error, caller)
     call = Call(UPLOAD.name, upload.procedure, lambda: flat_input(request), total=None)
-    [answer] = await perform(resources, request, [call])
+    [answer] = await perform(resources, request, [call], caller)
     return plain_response(answer)
 
 
@@ -59,10 +64,12 @@ async def answer_context(resources: Resources, context_id: str, request: Request
     return FileResponse(path, media_type="application/octet-stream", headers=NO_STORE)
 
 
-async def _refuse(resources: Resources, request: Request, error: WharfError) -> Response:
+async def _refuse(
+    resources: Resources, request: Request, error: WharfError, caller: Caller | None
+) -> Response:
     """Answer callers that have a key; others get 401 first."""
     call = Call(UPLOAD.name, error, lambda: None, guarded=True)
-    [answer] = await perform(resources, request, [call])
+    [answer] = await perform(resources, request, [call], caller)
     return plain_response(answer)
 
 

@@ -183,6 +183,36 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { element[shown] = before; }, 1500);
 });
 
+// A form with data-upload sends its file as the body, and shows the answer or the refusal.
+async function upload(form) {
+  const outcome = form.querySelector("[role=status]");
+  const button = form.querySelector("button");
+  button.disabled = true;
+  outcome.textContent = "The file is being sent …";
+  try {
+    const answer = await fetch(form.dataset.upload, {
+      method: "POST",
+      headers: { "content-type": "application/octet-stream", "x-csrf-token": form.dataset.csrf },
+      body: form.querySelector("input[type=file]").files[0],
+    });
+    const text = await answer.text();
+    let shown = {};
+    try { shown = JSON.parse(text); } catch { /* a page, not an answer */ }
+    outcome.textContent = answer.ok
+      ? `Stored: ${showBytes(shown.sizeBytes)}. The next build uses it.`
+      : `It was refused: ${clean(shown.message ?? `status ${answer.status}`)}`;
+  } catch {
+    outcome.textContent = "The connection broke. Send it again.";
+  } finally {
+    button.disabled = false;
+  }
+}
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches?.("form[data-upload]")) return;
+  event.preventDefault();
+  upload(event.target);
+});
+
 // A select or checkbox with data-submit sends its form at once.
 document.addEventListener("change", (event) => {
   if (event.target.matches?.("[data-submit]")) event.target.form.requestSubmit();

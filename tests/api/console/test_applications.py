@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from tests.api.asking import create_application, create_registry, show_application
-from tests.api.console.browsing import Browser
+from tests.api.console.browsing import ORIGIN, Browser
 from tests.api.console.hostile import HOSTILE, require_text
 from tests.api.deploying import create_deployable, deploy, make_point
 from tests.api.fleet import TestServer
@@ -379,3 +379,26 @@ async def test_texts_of_people_and_git_servers_are_shown_as_text(
     paths = ["/applications", f"/builds/{built['buildId']}", "/rollbacks"]
     for path in (*paths, *(f"/applications/{application_id}{tab}" for tab in TABS)):
         require_text((await owner.get(path)).text)
+
+
+async def test_sources_are_uploaded_by_the_script_with_the_token_of_the_page(
+    owner: Browser, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    made = await create_application(client, sourceType="drop")
+    application_id = made["applicationId"]
+    page = await owner.get(f"/applications/{application_id}")
+    path = f"/console/applications/upload?applicationId={application_id}"
+    headers = {"origin": ORIGIN, "content-type": "application/octet-stream"}
+
+    without = await owner.client.post(path, content=b"a tar", headers=headers)
+    with_token = {**headers, "x-csrf-token": owner.csrf}
+    stored = await owner.client.post(path, content=b"a tar", headers=with_token)
+    elsewhere = await owner.client.post(
+        path, content=b"a tar", headers={**with_token, "origin": "https://evil.example"}
+    )
+
+    assert f'data-upload="{path}"' in page.text
+    assert (without.status_code, elsewhere.status_code) == (403, 403)
+    assert stored.json()["sizeBytes"] == len(b"a tar")
+    built = await client.post("/api/application.build", json={"applicationId": application_id})
+    assert built.status_code == 200, built.text

@@ -12,11 +12,13 @@ from api.console.pages.applications import (
     overview,
     rollbacks,
     settings,
+    upload,
 )
 
 ROUTES = (
     *overview.ROUTES,
     *create.ROUTES,
+    *upload.ROUTES,
     *one.ROUTES,
     *actions.ROUTES,
     *settings.ROUTES,
