@@ -44,6 +44,21 @@ async def held_digest(reference: Reference) -> str:
         return answer.headers["Docker-Content-Digest"]
 
 
+async def codes_of_what_is_missing(engine: Engine, reference: Reference) -> list[str]:
+    """Return how each use of an image that the Engine does not have fails."""
+    codes = []
+    for use in (
+        images.push(engine, reference, None, ignore, IDLE),
+        images.inspect(engine, str(reference)),
+        images.tag(engine, str(reference), reference),
+        images.remove(engine, str(reference)),
+    ):
+        with pytest.raises(EngineError) as caught:
+            await use
+        codes.append(caught.value.code)
+    return codes
+
+
 async def test_pushed_and_pulled_images_have_the_digest_of_the_registry(
     engine: Engine, local_engine: LocalEngine, registry: RegistryFixture
 ) -> None:
@@ -147,16 +162,7 @@ async def test_a_missing_image_at_the_engine_is_reported(
     engine: Engine, registry: RegistryFixture
 ) -> None:
     reference = registry.reference("team/never-built")
-    codes = []
-    for act in (
-        images.push(engine, reference, None, ignore, IDLE),
-        images.inspect(engine, str(reference)),
-        images.tag(engine, str(reference), reference),
-        images.remove(engine, str(reference)),
-    ):
-        with pytest.raises(EngineError) as caught:
-            await act
-        codes.append(caught.value.code)
+    codes = await codes_of_what_is_missing(engine, reference)
 
     assert codes == [FaultCode.LOCAL_IMAGE_MISSING] * 4
 

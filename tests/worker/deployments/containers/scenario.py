@@ -179,6 +179,19 @@ class ContainerScenario:
         self.pieces.append(data["text"])
 
 
+async def deploy_with_environment(scenario: ContainerScenario) -> tuple[str, ContainerResult]:
+    """Deploy an image that writes a variable; see it run under its name; give it and the result."""
+    reference = await scenario.image("1", "echo $COLOUR; exec /bin/busybox sleep 1000")
+
+    result = await scenario.deploy(reference, {"COLOUR": "bluebottle"})
+
+    container = await scenario.only()
+    assert result.container_id == container.container_id
+    assert (result.reference, result.image_id) == (reference, container.image_id)
+    assert await containers.last_lines(scenario.engine, scenario.name) == "bluebottle\n"
+    return reference, result
+
+
 async def is_created(scenario: ContainerScenario, ports: tuple[PublishedPort, ...]) -> bool:
     """Return whether the new container with its ports exists; the previous one stops next."""
     expected = {f"{port.published_port}/tcp" for port in ports}

@@ -18,6 +18,7 @@ from tests.worker.deployments.containers.scenario import (
     SERVE,
     ContainerScenario,
     answer,
+    deploy_with_environment,
     is_answering,
     is_starting,
     polling,
@@ -35,16 +36,10 @@ from worker.jobs.mask import Mask
 async def test_an_image_runs_with_its_environment_under_its_name(
     scenario: ContainerScenario,
 ) -> None:
-    reference = await scenario.image("1", "echo $COLOUR; exec /bin/busybox sleep 1000")
+    reference, result = await deploy_with_environment(scenario)
 
-    result = await scenario.deploy(reference, {"COLOUR": "bluebottle"})
-
-    container = await scenario.only()
-    assert result.container_id == container.container_id
-    assert (result.reference, result.image_id) == (reference, container.image_id)
     assert reference.endswith(f"@{result.digest}")
     assert result.gap_seconds == 0
-    assert await containers.last_lines(scenario.engine, scenario.name) == "bluebottle\n"
 
 
 async def test_the_list_of_containers_shows_the_name_of_the_image_and_runs_its_digest(
