@@ -1,9 +1,8 @@
 """All faults, each with the codes that are right for each operation, written before any run."""
 
 from tests.faults.fault import Fault
-from tests.faults.table.access import ACCESS
+from tests.faults.table.access import ACCESS, ANONYMOUS
 from tests.faults.table.addresses import NO_REGISTRY
-from tests.faults.table.anonymous import ANONYMOUS
 from tests.faults.table.connections import CONNECTIONS, LOCATIONS
 from tests.faults.table.engines import ENGINE_FAULTS
 from tests.faults.table.good import GOOD

@@ -1,9 +1,9 @@
-"""Registries that refuse what a login asks for."""
+"""Registries that refuse what a login asks for, or require one of a job that has none."""
 
 from aiohttp import web
 
 from shared.faults import FaultCode as Code
-from tests.faults.fault import Fault, Stage, everywhere, reading, writing
+from tests.faults.fault import Expected, Fault, Stage, Token, everywhere, reading, writing
 from tests.faults.responses import page, refuses
 from tests.faults.server import Respond
 from tests.faults.table.statuses import RETRIED_SECONDS
@@ -198,5 +198,30 @@ ACCESS = (
         Stage.UPLOAD_END,
         refuses(400, "DIGEST_INVALID", "provided digest did not match uploaded content"),
         within_seconds=RETRIED_SECONDS,
+    ),
+)
+
+REQUIRED = everywhere(Code.AUTH_MISSING)
+
+
+def _without_login(name: str, expected: Expected = REQUIRED, token: Token | None = None) -> Fault:
+    return Fault(f"no login: {name}", expected, token=token, is_anonymous=True, retryable=False)
+
+
+ANONYMOUS = (
+    _without_login("the registry requires one"),
+    _without_login("a token without rights", token=Token(rights=())),
+    _without_login(
+        "the token server answers 401",
+        token=Token(refuses(401, "UNAUTHORIZED", "authentication required")),
+    ),
+    _without_login(
+        "the token server answers 403 (GHCR)",
+        token=Token(refuses(403, "DENIED", "requested access to the resource is denied")),
+    ),
+    _without_login(
+        "a public image, which nobody else may push to",
+        writing(Code.AUTH_MISSING, test=(Code.AUTH_MISSING,)),
+        Token(rights=("pull",)),
     ),
 )
