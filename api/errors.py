@@ -112,6 +112,10 @@ class AlreadyEndedError(ConflictError):
     code = "already_ended"
 
 
+class NotRepeatableError(ConflictError):
+    code = "not_repeatable"
+
+
 class DeploymentChangedError(ConflictError):
     code = "deployment_changed"
 

@@ -30,6 +30,7 @@ from api.dokploy import deployments as dokploy_deployment
 from api.dokploy import installation, keys, projects
 from api.images import contents as image_contents
 from api.images import procedures as image
+from api.images import retry as job_retry
 from api.jobs import procedures as job
 from api.jobs import statistics as job_statistics
 from api.operations import restore
@@ -58,8 +59,8 @@ MODULES = (
     *(application, application_source, application_key, application_build, build),
     *(deploy, application_control, application_logs),
     *(deployment, deployment_logs, rollback, deploy_hook),
-    *(image, image_contents, compose, job, job_statistics, webhook, webhook_delivery),
-    *(organization, api_key),
+    *(image, image_contents, compose, job, job_retry, job_statistics),
+    *(webhook, webhook_delivery, organization, api_key),
     *(user, members, invitations, audit_log, restore),
     *(dokploy_application, dokploy_deployment, projects, installation, keys),
 )

@@ -70,6 +70,7 @@ SUBMITTING = frozenset(
         "image.pull",
         "image.push",
         "image.tag",
+        "job.retry",
         "registry.diagnose",
         "registry.rotate",
         "registry.testRegistry",

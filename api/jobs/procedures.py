@@ -52,6 +52,7 @@ class JobOutput(Output):
     result: Document | None
     error: Document | None
     requested_by: str | None
+    retry_of: str | None
     created_at: Moment
     run_at: Moment
     deadline_at: Moment | None
@@ -198,7 +199,7 @@ async def _read_page(
 async def one(context: Context, request: ChosenJob) -> JobDetail:
     """Return one job with its attempts, its events, and the reason why it waits."""
     async with context.transaction() as session:
-        job = await _find(session, context, request.job_id)
+        job = await find_job(session, context, request.job_id)
         attempts = await session.exec(
             select(JobAttempt)
             .where(JobAttempt.job_id == job.job_id)
@@ -234,14 +235,14 @@ async def cancel_one(context: Context, request: ChosenJob) -> CancelOutput:
     A job of an application can be cancelled by callers who may build the application.
     """
     async with context.transaction() as session:
-        await _require_builder(session, context, await _find(session, context, request.job_id))
+        await _require_builder(session, context, await find_job(session, context, request.job_id))
     async with context.resources.pool.connection() as connection:
         state = await cancel(
             connection, request.job_id, context.organization_id, "cancelled by request"
         )
     if state is None:
         async with context.transaction() as session:
-            job = await _find(session, context, request.job_id)
+            job = await find_job(session, context, request.job_id)
         raise AlreadyEndedError(f"the job has already ended: {job.state}")
     return CancelOutput(state=state)
 
@@ -259,7 +260,12 @@ async def _require_builder(session: AsyncSession, context: Context, job: Job) ->
         )
 
 
-async def _find(session: AsyncSession, context: Context, job_id: str) -> Job:
+async def find_job(session: AsyncSession, context: Context, job_id: str) -> Job:
+    """Return the row, within the caller's organization.
+
+    Raises:
+        NotFoundError: no such job in the organization.
+    """
     query = select(Job).where(Job.organization_id == context.organization_id, Job.job_id == job_id)
     job = (await session.exec(query)).one_or_none()
     if job is None:

@@ -160,6 +160,7 @@ class Job(SQLModel, table=True):
     has_needs: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     deployment_id: str | None = None
     requested_by: str | None = None
+    retry_of: str | None = None
     event_seq: int = _zero()
     created_at: Moment = moment(default_now=True)
     dispatched_at: Moment = moment()

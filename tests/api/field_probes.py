@@ -417,6 +417,7 @@ PROBES: dict[str, Probe] = {
     ),
     "job.one": Probe({"jobId": "$build"}, {"jobId": NOTHING}),
     "job.cancel": Probe({"jobId": "$new_build"}, {"jobId": NOTHING}, ("new_build",)),
+    "job.retry": Probe({"jobId": "$cancelled_pull"}, {"jobId": NOTHING}, ("cancelled_pull",)),
     "webhook.create": Probe(
         {"url": "https://a.example/"},
         {"url": "https://b.example/", "events": ["build.ended"]},

@@ -58,12 +58,8 @@ class Scene:
                 self.names[name] = made["webhookId"]
             case "application" | "ssh_application":
                 await self._make_application(name)
-            case "new_build":
-                await self._make_application()
-                self.names[name] = (await self._ask("application.build"))["buildId"]
-            case "new_deployment":
-                await self._make_application()
-                self.names[name] = (await self._ask("application.deploy"))["deploymentId"]
+            case "new_build" | "new_deployment" | "cancelled_pull":
+                await self._make_work(name)
             case "hook":
                 chosen = self.names["image_application"]
                 made = await self.post("deployHook.create", applicationId=chosen)
@@ -135,6 +131,18 @@ class Scene:
             serverIds=[self.names["server"]],
         )
         self.names[name] = made["applicationId"]
+
+    async def _make_work(self, name: str) -> None:
+        if name == "cancelled_pull":
+            made = await self.post("image.pull", image=f"probe-{next(self.numbers)}")
+            await self.post("job.cancel", jobId=made["jobId"])
+            self.names[name] = made["jobId"]
+            return
+        await self._make_application()
+        action = "build" if name == "new_build" else "deploy"
+        self.names[name] = (await self._ask(f"application.{action}"))[
+            "buildId" if action == "build" else "deploymentId"
+        ]
 
     async def _ask(self, procedure: str) -> Any:
         return await self.post(procedure, applicationId=self.names["application"])

@@ -138,6 +138,7 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("compose.pull", {"composeFile": COMPOSE, "registryIds": ["own registry", "registry"]}),
     ("job.one", {"jobId": "job"}),
     ("job.cancel", {"jobId": "job"}),
+    ("job.retry", {"jobId": "job"}),
     ("job.all", {"serverId": "server"}),
     ("job.all", {"registryId": "registry"}),
     ("job.all", {"applicationId": "application"}),

@@ -136,6 +136,10 @@ MEANINGS = {
     "not_an_image": "The reference names a chart, a signature or another artifact.",
     "not_deployed": "No version of the application was deployed, so nothing can be started.",
     "not_found": "Your organization has nothing with this id.",
+    "not_repeatable": (
+        "The job has not ended, has succeeded, is a part of a deployment, or needs a secret that "
+        "was deleted with it."
+    ),
     "not_offered": (
         "Wharfinger does not have this procedure of Dokploy's API. The message says what "
         "to use instead, or why."

@@ -1903,6 +1903,30 @@ class AsyncJobProcedures(AsyncGroup):
             )
         )
 
+    async def retry(self, job_id: str, *, idempotency_key: str | None = None) -> models.RetriedJob:
+        """Repeat a failed, cancelled or expired job: a new one has its command and its server.
+
+        Pulls, pushes, copies, tags and tests of stored registries are repeated, with the rights
+        that their own procedures need. While the new job has not ended, another request returns
+        it.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            job_id: Id of the job.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return await self._call(
+            Call[models.RetriedJob](
+                "job.retry",
+                models.RetriedJob,
+                "POST",
+                {"jobId": job_id},
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
     async def statistics(self, *, hours: int | Omit = OMIT) -> models.JobStatistics:
         """Count the newest jobs by hour and state, their error codes, and the slowest transfers.
 

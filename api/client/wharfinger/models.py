@@ -728,6 +728,13 @@ class ResumedJobs(Model):
     resumed: int
 
 
+class RetriedJob(Model):
+    """The new job, and the one that it repeats."""
+
+    job_id: str
+    retry_of: str
+
+
 class RollbackPoint(Model):
     """An image to roll back to, which was whole at its registry at `verifiedAt`.
 
@@ -1427,6 +1434,7 @@ class ListedJob(Model):
     result: dict[str, JsonValue] | None
     error: dict[str, JsonValue] | None
     requested_by: str | None
+    retry_of: str | None
     created_at: datetime
     run_at: datetime
     deadline_at: datetime | None
@@ -1678,6 +1686,7 @@ class JobDetail(Model):
     result: dict[str, JsonValue] | None
     error: dict[str, JsonValue] | None
     requested_by: str | None
+    retry_of: str | None
     created_at: datetime
     run_at: datetime
     deadline_at: datetime | None

@@ -59,6 +59,7 @@ REFUSALS = {
     "no_procedure": "Check the path and the method.",
     "not_found": "Check the id, and that the key belongs to the same organization.",
     "not_offered": "Use what the message names, if it names something.",
+    "not_repeatable": "Request the work anew, as the message says.",
     "password_needed": "Give the password, token or key again, with the new host or username.",
     "quota_exceeded": (
         "If the API has no space left, remove applications that are no longer built, or "

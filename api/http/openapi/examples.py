@@ -41,6 +41,7 @@ from api.http.openapi.objects import (
     MEMBER_ID,
     NEW_BUILD,
     NEW_DEPLOYMENT,
+    NEW_JOB_ID,
     NEW_SERVER,
     ORGANIZATION,
     ORGANIZATION_ID,
@@ -270,6 +271,7 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "job.one": Example({"jobId": JOB_ID}, JOB_DETAIL),
     "job.cancel": Example({"jobId": JOB_ID}, {"state": "cancelled"}),
+    "job.retry": Example({"jobId": JOB_ID}, {"jobId": NEW_JOB_ID, "retryOf": JOB_ID}),
     "webhook.create": Example(
         {"url": "https://hooks.example/wharfinger", "events": ["build.ended", "deployment.ended"]},
         {**WEBHOOK, "secret": "whsec_EXAMPLE"},

@@ -86,6 +86,7 @@ PROPERTIES = {
     "buildType": "How it is built: always `dockerfile`.",
     "caCertificate": "Certificates of the registry's own CA, in PEM.",
     "caCertificates": "The stored certificates of its own CA.",
+    "retryOf": "Id of the job that this one repeats.",
     "cancelRequestedAt": "Time when a cancellation was requested.",
     "cause": "The cause of the error, for programs.",
     "cells": "One cell for each pair of a registry and a server.",

@@ -22,13 +22,14 @@ WITH caller AS MATERIALIZED (
   INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class, priority, command,
                    registry_id, quota_keys, exclusive_key, fair_key, dedupe_key, dedupe_until,
                    has_needs,
-                   max_failures, timeout_seconds, deadline_at, deployment_id, requested_by)
+                   max_failures, timeout_seconds, deadline_at, deployment_id, requested_by,
+                   retry_of)
   SELECT  %(job_id)s, %(organization_id)s, %(server_id)s, %(kind)s, %(version)s, %(job_class)s,
           %(priority)s, %(command)s, %(registry_id)s, %(quota_keys)s, %(exclusive_key)s,
           %(fair_key)s,
           %(dedupe_key)s, %(dedupe_until)s, %(needs)s::text[] <> '{}', %(max_failures)s,
           %(timeout_seconds)s, now() + %(deadline)s, %(deployment_id)s,
-          %(requested_by)s FROM caller
+          %(requested_by)s, %(retry_of)s FROM caller
   ON CONFLICT DO NOTHING
   RETURNING job_id
 ), secret AS (
@@ -59,7 +60,8 @@ class Submission:
     ``sealed`` are secrets for this job only, sealed to the vault, by purpose. ``exclusive_key``:
     jobs of an organization with the same key do not run at once. ``fair_key`` is the application:
     those of an organization take turns. ``dedupe_key``: requests of the same kind with the same key
-    get this job until ``dedupe_until``. ``priority`` is that of its kind by default.
+    get this job until ``dedupe_until``. ``priority`` is that of its kind by default. The
+    job repeats ``retry_of``.
     """
 
     organization_id: str
@@ -76,6 +78,7 @@ class Submission:
     priority: int | None = None
     needs: Sequence[str] = ()
     deployment_id: str | None = None
+    retry_of: str | None = None
     job_id: str = field(default_factory=make_id)
 
 
@@ -126,6 +129,7 @@ def values_of(job: Submission, proof: str | None = None) -> dict[str, object]:
         "deadline": job.deadline,
         "deployment_id": job.deployment_id,
         "requested_by": job.requested_by,
+        "retry_of": job.retry_of,
         "purposes": list(job.sealed),
         "sealed": list(job.sealed.values()),
         "needs": list(job.needs),

@@ -87,6 +87,7 @@ CASES = {
     "job watch": [Case("$job")],
     "job logs": [Case("$job")],
     "job cancel": [Case("$queued")],
+    "job retry": [Case("$cancelled_pull"), Case("$cancelled_pull --wait", instead=True)],
     "build": [Case("kept"), Case("kept --wait", instead=True)],
     "builds list": [Case("kept")],
     "builds show": [Case("$build")],
@@ -140,6 +141,7 @@ async def scene(
         for name in ("testing", "kept_login", "ssh_application", "new_build", "new_deployment"):
             await scene.make(name)
         await scene.make("hook")
+        await scene.make("cancelled_pull")
         (tmp_path / "compose.yaml").write_text("services: {web: {image: 'ghcr.io/a/web:1'}}\n")
         scene.names["compose_file"] = str(tmp_path / "compose.yaml")
         for state, name in (("succeeded", "job"), ("queued", "queued")):

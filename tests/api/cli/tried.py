@@ -72,6 +72,13 @@ TEST_REGISTRY = ElsewhereTested(
     f"{REGISTRIES}/test_registry.py",
     "test_a_test_shows_its_stages_and_what_the_login_may_do_beyond_need",
 )
+TEST_LIVE = ElsewhereTested(
+    f"{REGISTRIES}/test_registry.py",
+    "test_a_test_that_is_waited_for_writes_its_stages_as_they_end",
+)
+RETRIED = ElsewhereTested(
+    f"{WORK}/test_job.py", "test_a_job_that_failed_is_repeated_and_waited_for"
+)
 MATRIX = ElsewhereTested(
     f"{REGISTRIES}/test_matrix.py", "test_all_registries_are_tested_from_all_servers"
 )
@@ -311,7 +318,9 @@ COMMANDS = {
             **dict.fromkeys(("password_file", "password_stdin"), PASSWORDS),
         },
     ),
-    "registry test": Command([], dict.fromkeys(("registry", "server"), TEST_REGISTRY)),
+    "registry test": Command(
+        [], {**dict.fromkeys(("registry", "server"), TEST_REGISTRY), "wait": TEST_LIVE}
+    ),
     "registry matrix": Command(
         [],
         {
@@ -446,6 +455,7 @@ COMMANDS = {
     "job show": Command(["$job"], {"job": ["nothing"]}),
     "job watch": Command(["$job"], {"job": ["nothing"]}),
     "job cancel": Command(["$job"], {"job": ["nothing"]}),
+    "job retry": Command(["$job"], {"job": ["nothing"], "wait": RETRIED}),
     "job logs": Command(["$job"], {"job": ["nothing"]}),
     "webhook list": Command([], {}),
     "webhook show": Command(["$webhook"], {"webhook": ["nothing"]}),

@@ -150,6 +150,40 @@ async def test_all_jobs_that_a_page_has_listed_are_cancelled_and_no_others(
     assert "Jobs: 2 cancelled." in (await owner.get("/jobs", kind="image.pull")).text
 
 
+async def test_a_job_is_repeated_by_its_form_and_names_the_first(
+    owner: Browser, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    first = await pull(client)
+    assert f"/jobs/{first}/retry" not in (await owner.get(f"/jobs/{first}")).text
+    await owner.post(f"/jobs/{first}/cancel")
+    assert f"/jobs/{first}/retry" in (await owner.get(f"/jobs/{first}")).text
+
+    answer = await owner.post(f"/jobs/{first}/retry")
+    page = (await owner.get(answer.headers["location"].removeprefix("/console"))).text
+
+    assert "The job is repeated by this one." in page
+    assert f'href="/console/jobs/{first}">an earlier job' in page
+    again = await owner.post(answer.headers["location"].removeprefix("/console") + "/retry")
+    assert again.status_code == 409 and "not_repeatable" in again.text
+
+
+async def test_all_jobs_that_a_page_has_listed_are_repeated(
+    owner: Browser, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    ended = [await pull(client, each) for each in ("a", "b")]
+    for each in ended:
+        await client.post("/api/job.cancel", json={"jobId": each})
+    await pull(client, "open")
+    page = (await owner.get("/jobs/retry", kind="image.pull")).text
+    ids = page.partition('name="jobIds" value="')[2].partition('"')[0]
+    assert set(ids.split(",")) == set(ended)
+
+    answer = await owner.post("/jobs/retry", jobIds=ids, kind="image.pull")
+
+    assert answer.headers["location"] == "/console/jobs?kind=image.pull"
+    assert "Jobs: 2 repeated." in (await owner.get("/jobs", kind="image.pull")).text
+
+
 async def test_a_viewer_sees_no_action_and_is_refused(
     viewer: Browser, client: httpx2.AsyncClient, server: TestServer
 ) -> None:

@@ -50,7 +50,7 @@ def pages(port: Port) -> list[str]:
         ),
         f"/rollbacks?applicationId={made['applicationId']}",
         *(f"/images/{action}" for action in ("push", "pull", "copy", "tag")),
-        "/jobs/cancel",
+        *("/jobs/cancel", "/jobs/retry"),
     ]
 
 

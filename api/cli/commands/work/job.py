@@ -1,16 +1,17 @@
-"""``wharf job``: list, show, watch and cancel jobs, and read their logs."""
+"""``wharf job``: list, show, watch, cancel and retry jobs, and read their logs."""
 
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from api.cli.arguments import Job, OnServer, given
+from api.cli.arguments import Job, OnServer, Wait, given
 from api.cli.client import call
-from api.cli.command import command
+from api.cli.command import Shown, command
 from api.cli.completion import names_of
 from api.cli.follow.jobs import follow_job, job_ended, job_summary
 from api.cli.follow.outcomes import CODES, error_text
+from api.cli.follow.submitted import follow_submitted
 from api.cli.follow.waiting import describe
 from api.cli.names import APPLICATION, REGISTRY, SERVER, find_id, find_job_id
 from api.cli.output.answer import Answer, Columns, Row, fields, lines
@@ -20,7 +21,7 @@ from api.cli.output.text import write_note
 from api.cli.output.units import show_time
 from api.cli.settings import ClientSettings
 
-app = typer.Typer(help="Jobs: list, show, watch, cancel, logs.", no_args_is_help=True)
+app = typer.Typer(help="Jobs: list, show, watch, cancel, retry, logs.", no_args_is_help=True)
 
 
 class State(StrEnum):
@@ -108,6 +109,7 @@ def show(settings: ClientSettings, job: Job) -> Answer:
         "progress": describe_progress(progress) if "currentBytes" in progress else None,
         "server": found["serverId"],
         "attempts": found["attempt"],
+        "retry of": found["retryOf"],
         "created": found["createdAt"],
         "started": found["startedAt"],
         "finished": found["finishedAt"],
@@ -136,6 +138,20 @@ def cancel(settings: ClientSettings, job: Job) -> Answer:
     job_id = find_job_id(settings, job)
     cancelled = call(settings, "job.cancel", {"jobId": job_id})
     return lines(cancelled, [job_id], [cancelled["state"]])
+
+
+@command(
+    app,
+    example="wharf job retry JOB --wait",
+    shows=Shown("job.retry", instead="job.one"),
+)
+def retry(settings: ClientSettings, job: Job, *, wait: Wait = False) -> Answer:
+    """Repeat a failed, cancelled or expired job by a new one with the same command.
+
+    With --wait the exit code is that of the new job: 0 succeeded, 1 failed, 3 cancelled, 5 expired.
+    """
+    request = {"jobId": find_job_id(settings, job)}
+    return follow_submitted(settings, "job.retry", request, key=None, wait=wait)
 
 
 @command(app, example="wharf job logs JOB", shows="job.one")

@@ -1,5 +1,5 @@
-"""Jobs: the list with its filters, one job that is followed, and cancelling."""
+"""Jobs: the list with its filters, one job that is followed, cancelling and retrying."""
 
-from api.console.pages.jobs import cancelling, one, overview
+from api.console.pages.jobs import many, one, overview
 
-ROUTES = (*overview.ROUTES, *cancelling.ROUTES, *one.ROUTES)
+ROUTES = (*overview.ROUTES, *many.ROUTES, *one.ROUTES)

@@ -12,6 +12,7 @@ from api.console.pages.jobs.progress import read_progress
 from api.console.pages.names import name_parts
 from api.console.pages.registries.reports import read_test
 from api.http.sse import LAST_EVENT_ID, answer_events
+from api.images.retry import PROCEDURES_OF
 from shared.errors import NotFoundError, WharfError
 from shared.jobs.commands import Kind
 from shared.jobs.states import State
@@ -49,6 +50,7 @@ async def show(page: Page, error: WharfError | None = None) -> Response:
         progress=progress,
         rate=progress.mean_rate(job["startedAt"]) if progress else None,
         again=_again(job),
+        may_retry=_may_retry(job),
         test=read_test(job) if job["kind"] == Kind.REGISTRY_TEST else None,
         names=await name_parts(page, job),
     )
@@ -72,6 +74,15 @@ async def cancel(page: Page) -> Response:
     is_over = State(answer["state"]).is_final
     notice = "The job is cancelled." if is_over else "Its worker was asked to stop the job."
     return page.redirect(f"{ROOT}/jobs/{job_id}", notice)
+
+
+async def retry(page: Page) -> Response:
+    """Repeat the job, and show the new one."""
+    try:
+        begun = await page.call("job.retry", jobId=page.param("job_id"))
+    except WharfError as error:
+        return await show(page, error)
+    return page.redirect(f"{ROOT}/jobs/{begun['jobId']}", "The job is repeated by this one.")
 
 
 async def stream(page: Page) -> Response:
@@ -102,9 +113,18 @@ def _again(job: dict[str, Any]) -> str | None:
     return f"{ROOT}/images/{form}?{urlencode({**filled, 'serverId': job['serverId']})}"
 
 
+def _may_retry(job: dict[str, Any]) -> bool:
+    """Return whether it is worth offering; the procedure decides."""
+    state = State(job["state"])
+    is_open = not state.is_final or state is State.SUCCEEDED
+    is_unnamed_test = job["kind"] == Kind.REGISTRY_TEST and not job["registryId"]
+    return job["kind"] in PROCEDURES_OF and not (is_open or is_unnamed_test)
+
+
 ROUTES = (
     PageRoute("/jobs/{job_id}", show),
     PageRoute("/jobs/{job_id}/stages", show_stages),
     PageRoute("/jobs/{job_id}/cancel", cancel, "POST"),
+    PageRoute("/jobs/{job_id}/retry", retry, "POST"),
     PageRoute("/jobs/{job_id}/events", stream),
 )

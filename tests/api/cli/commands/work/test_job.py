@@ -1,5 +1,6 @@
 """``wharf job``: jobs by page, one of them, its log, its end."""
 
+import asyncio
 import json
 
 import httpx2
@@ -48,6 +49,22 @@ async def test_a_job_is_watched_to_its_end_and_its_log_is_written(
     assert logs.out == "one\ntwo\n"
     assert "kind: image.pull\n" in shown.out and "state: succeeded\n" in shown.out
     assert (cancelled.code, "already ended" in cancelled.err) == (1, True)
+
+
+async def test_a_job_that_failed_is_repeated_and_waited_for(
+    client: httpx2.AsyncClient, url: str, server: TestServer
+) -> None:
+    job_id = await pull(client, "ghcr.io/a/b:1")
+    await server.fail_next({"code": "pull_denied", "message": "denied", "retryable": False})
+
+    again, _ = await asyncio.gather(
+        run(url, "job", "retry", job_id, "--wait"),
+        server.succeed_next({"reference": "ghcr.io/a/b:1", "digest": DIGEST}),
+    )
+    refused = await run(url, "job", "retry", "nothing")
+
+    assert (again.code, again.out) == (0, f"ghcr.io/a/b:1@{DIGEST}\n")
+    assert refused.code == 1
 
 
 async def test_a_waiting_job_shows_why_it_waits(
