@@ -45,6 +45,9 @@ PROCEDURES_OF = {
 
 OTHERS = {
     Kind.SERVER_CHECK: "Check the server again with server.check.",
+    Kind.IMAGE_INSPECT: "Ask again with image.inspect.",
+    Kind.IMAGE_TAGS: "Ask again with image.tags.",
+    Kind.IMAGE_REPOSITORIES: "Ask again with image.repositories.",
     Kind.COMPOSE_PULL: "Send the compose file again with compose.pull.",
     Kind.IMAGE_BUILD: "Build the application again with application.build.",
     Kind.CONTAINER_REPLACE: "Deploy the application again with application.deploy.",

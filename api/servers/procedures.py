@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar, Literal
 
-from sqlmodel import col, func, insert
+from sqlmodel import col, func, insert, select
 from sqlmodel import update as sql_update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -169,8 +169,31 @@ async def pause(context: Context, request: ChosenQueue) -> ServerOutput:
     return await _set_paused(context, request, "server.pause", set.union)
 
 
+async def drain(context: Context, request: ChosenServer) -> ServerOutput:
+    """Empty a server: it gets no new jobs, and its running transfers go back to the queue.
+
+    Other running jobs, as builds and deployments, continue to their end. What is queued waits for
+    `server.resume`. A worker that is older finishes its transfers too.
+    """
+    async with context.transaction() as session:
+        server, online = await find_server(session, context, request.server_id, lock=True)
+        await session.exec(
+            sql_update(Server)
+            .where(col(Server.server_id) == server.server_id)
+            .values(
+                paused_classes=sorted(JobClass),
+                paused_at=func.coalesce(Server.paused_at, func.now()),
+                drain_requested_at=func.coalesce(Server.drain_requested_at, func.now()),
+            )
+        )
+        await session.exec(select(func.send_notification("wharf_heartbeat", server.server_id)))
+        session.add(audit_event(context, "server.drain", server.server_id))
+        await session.refresh(server)
+    return ServerOutput.of(server, online=online)
+
+
 async def resume(context: Context, request: ChosenQueue) -> ServerOutput:
-    """Resume a paused server, for one class of jobs or for all."""
+    """Resume a paused or drained server, for one class of jobs or for all."""
     return await _set_paused(context, request, "server.resume", set.difference)
 
 
@@ -188,7 +211,13 @@ async def _set_paused(
         await session.exec(
             sql_update(Server)
             .where(col(Server.server_id) == server.server_id)
-            .values(paused_classes=sorted(paused), paused_at=since)
+            .values(
+                paused_classes=sorted(paused),
+                paused_at=since,
+                drain_requested_at=Server.drain_requested_at
+                if len(paused) == len(JobClass)
+                else None,
+            )
         )
         session.add(audit_event(context, action, server.server_id, classes=sorted(chosen)))
         await session.refresh(server)
@@ -218,5 +247,6 @@ PROCEDURES = (
     Procedure("server.update", "mutation", UpdateServer, ChangedServer, update, "admin"),
     Procedure("server.remove", "mutation", ChosenServer, ServerOutput, remove, "admin"),
     Procedure("server.pause", "mutation", ChosenQueue, ServerOutput, pause, "admin"),
+    Procedure("server.drain", "mutation", ChosenServer, ServerOutput, drain, "admin"),
     Procedure("server.resume", "mutation", ChosenQueue, ServerOutput, resume, "admin"),
 )

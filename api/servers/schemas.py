@@ -48,8 +48,9 @@ class ServerOutput(Output):
     ``engine`` describes its Docker Engine, at most a minute old; empty while the Engine does not
     answer. ``clockAheadSeconds`` is its clock minus the database's. It gets no new jobs while it is
     ``draining``, none of its ``pausedClasses``, and none before it is approved on a control host:
-    ``wharf server approve``. ``secondWorkerAt`` is the time, in the last week, when two workers
-    used its state directory.
+    ``wharf server approve``. With ``drainRequestedAt`` all classes are paused, running transfers
+    are handed back, and it is empty once its other running jobs have ended. ``secondWorkerAt`` is
+    the time, in the last week, when two workers used its state directory.
 
     For clients of Dokploy ``serverType`` is ``build`` for a server that only builds, and
     ``serverStatus`` says whether it is online. ``ipAddress`` is the one that was given, else the
@@ -77,6 +78,7 @@ class ServerOutput(Output):
     draining: bool
     paused_at: Moment | None
     paused_classes: list[JobClass]
+    drain_requested_at: Moment | None
     engine: Document | None
     second_worker_at: Moment | None
     server_type: ServerType

@@ -37,7 +37,8 @@ class Server(SQLModel, table=True):
     """A server; ``incarnation`` is its current worker process.
 
     Before it is approved (``approved_at``) it gets no jobs, and so no stored login. It gets no new
-    jobs while it is ``draining``, and none of its paused classes. ``engine`` is the last report
+    jobs while it is ``draining``, and none of its paused classes. While a drain is requested its
+    worker hands back running transfers. ``engine`` is the last report
     of its Docker Engine, empty while that does not answer; ``clock_ahead_seconds`` is its clock
     minus PostgreSQL's. ``predecessor`` is the previous worker process, assumed dead; if it sends a
     heartbeat, at ``second_worker_at``, two workers use one state directory. ``ip_address`` is what
@@ -90,6 +91,7 @@ class Server(SQLModel, table=True):
     draining: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     paused_at: Moment = moment()
     paused_classes: list[str] = _names()
+    drain_requested_at: Moment = moment()
     roles: list[str] = _names(*ROLES)
     clock_ahead_seconds: float | None = None
     predecessor: str | None = None

@@ -215,6 +215,7 @@ PROBES: dict[str, Probe] = {
         {"serverId": NOTHING, "jobClass": "quick"},
         ("new_server",),
     ),
+    "server.drain": Probe({"serverId": "$new_server"}, {"serverId": NOTHING}, ("new_server",)),
     "server.resume": Probe(
         {"serverId": "$paused_server"},
         {"serverId": NOTHING, "jobClass": "quick"},

@@ -77,9 +77,12 @@ class FreshLogin(_Answer):
 
 
 class HeldAttempt(_Answer):
+    """A job that is the caller's; ``hand_back`` asks for it, as the server is being drained."""
+
     job_id: str
     attempt: int
     cancel: bool = False
+    hand_back: bool = False
     login: FreshLogin | None = None
 
 

@@ -360,7 +360,7 @@ def _make_heartbeat(attempt: Attempt) -> AttemptHeartbeat:
 
 
 def _apply_answer(answer: HeartbeatAnswer, reported: list[Attempt]) -> None:
-    """Renew logins; stop attempts whose lease is lost or whose cancellation is requested."""
+    """Renew logins; stop attempts that are lost, to be cancelled, or to be handed back."""
     held = {(job.job_id, job.attempt): job for job in answer.jobs}
     for attempt in reported:
         job = held.get((attempt.job_id, attempt.number))
@@ -368,5 +368,7 @@ def _apply_answer(answer: HeartbeatAnswer, reported: list[Attempt]) -> None:
             attempt.stop(StopReason.LEASE_LOST)
         elif job.cancel:
             attempt.stop(StopReason.CANCELLED)
+        elif job.hand_back:
+            attempt.stop(StopReason.DRAINED)
         elif job.login is not None:
             attempt.accept_login(job.login)

@@ -1233,6 +1233,7 @@ class ChangedServer(Model):
     draining: bool
     paused_at: datetime | None
     paused_classes: list[JobClass]
+    drain_requested_at: datetime | None
     engine: dict[str, JsonValue] | None
     second_worker_at: datetime | None
     server_type: Annotated[Literal["deploy", "build"], OPEN]
@@ -1266,6 +1267,7 @@ class CreatedServer(Model):
     draining: bool
     paused_at: datetime | None
     paused_classes: list[JobClass]
+    drain_requested_at: datetime | None
     engine: dict[str, JsonValue] | None
     second_worker_at: datetime | None
     server_type: Annotated[Literal["deploy", "build"], OPEN]
@@ -1282,8 +1284,9 @@ class Server(Model):
     `engine` describes its Docker Engine, at most a minute old; empty while the Engine does not
     answer. `clockAheadSeconds` is its clock minus the database's. It gets no new jobs while it
     is `draining`, none of its `pausedClasses`, and none before it is approved on a control
-    host: `wharf server approve`. `secondWorkerAt` is the time, in the last week, when two
-    workers used its state directory.
+    host: `wharf server approve`. With `drainRequestedAt` all classes are paused, running
+    transfers are handed back, and it is empty once its other running jobs have ended.
+    `secondWorkerAt` is the time, in the last week, when two workers used its state directory.
 
     For clients of Dokploy `serverType` is `build` for a server that only builds, and
     `serverStatus` says whether it is online. `ipAddress` is the one that was given, else the
@@ -1311,6 +1314,7 @@ class Server(Model):
     draining: bool
     paused_at: datetime | None
     paused_classes: list[JobClass]
+    drain_requested_at: datetime | None
     engine: dict[str, JsonValue] | None
     second_worker_at: datetime | None
     server_type: Annotated[Literal["deploy", "build"], OPEN]

@@ -3037,13 +3037,28 @@ class ServerProcedures(Group):
             )
         )
 
+    def drain(self, server_id: str) -> models.Server:
+        """Empty a server: it gets no new jobs, and its running transfers go back to the queue.
+
+        Other running jobs, as builds and deployments, continue to their end. What is queued
+        waits for `server.resume`. A worker that is older finishes its transfers too.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            server_id: Id of the server.
+        """
+        return self._call(
+            Call[models.Server]("server.drain", models.Server, "POST", {"serverId": server_id})
+        )
+
     def resume(
         self,
         server_id: str,
         *,
         job_class: Literal["quick", "transfer", "build"] | Omit | None = OMIT,
     ) -> models.Server:
-        """Resume a paused server, for one class of jobs or for all.
+        """Resume a paused or drained server, for one class of jobs or for all.
 
         Needs an API key with the role `admin`.
 

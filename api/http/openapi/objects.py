@@ -175,6 +175,7 @@ SERVER: Example = {
     "draining": False,
     "pausedAt": None,
     "pausedClasses": [],
+    "drainRequestedAt": None,
     "engine": {"engineVersion": "28.0.0", "os": "linux", "architecture": "amd64"},
     "secondWorkerAt": None,
     "serverType": "deploy",
@@ -193,6 +194,12 @@ NEW_SERVER: Example = {
 }
 JOIN_TOKEN = "wharf_join_EXAMPLE-join-token-that-is-not-valid"  # noqa: S105 - an example
 PAUSED_SERVER: Example = {**SERVER, "pausedAt": FINISHED_AT, "pausedClasses": ["build"]}
+DRAINED_SERVER: Example = {
+    **SERVER,
+    "pausedAt": FINISHED_AT,
+    "pausedClasses": ["build", "quick", "transfer"],
+    "drainRequestedAt": FINISHED_AT,
+}
 VALIDATION: Example = {
     "serverId": SERVER_ID,
     "isGood": False,

@@ -241,6 +241,7 @@ PROPERTIES = {
     "path": "Name of the procedure.",
     "pathFilters": "Globs of the changed files that deploy; empty means all.",
     "pausedAt": "Time since which the server is paused.",
+    "drainRequestedAt": "Time when the server was asked to hand back what it can.",
     "pausedClasses": "Classes of jobs that the server does not take now.",
     "payload": "The message as it was sent.",
     "plainHttp": "True if an administrator allows connections without TLS.",

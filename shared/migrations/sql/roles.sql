@@ -59,7 +59,7 @@ GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, reg
 GRANT INSERT, DELETE, UPDATE (renew_at) ON public.credential_source TO wharf_api;
 -- It stages a login, ends a rotation, and goes back to the login that is kept. Control tests and switches.
 GRANT INSERT, UPDATE (state, slot, finished_at, settled_at) ON public.rotation TO wharf_api;
-GRANT UPDATE (name, description, ip_address, roles, removed_at, paused_at, paused_classes) ON public.server TO wharf_api;
+GRANT UPDATE (name, description, ip_address, roles, removed_at, paused_at, paused_classes, drain_requested_at) ON public.server TO wharf_api;
 GRANT INSERT, UPDATE ON public.idempotency TO wharf_api;
 -- An application keeps its id and its organization.
 GRANT INSERT, DELETE ON public.application, public.application_server TO wharf_api;

@@ -64,6 +64,7 @@ CASES = {
     "server add": [Case("two"), Case("two --renew", instead=True)],
     "server update": [Case("one --name three")],
     "server pause": [Case("three")],
+    "server drain": [Case("three")],
     "server resume": [Case("three")],
     "server check": [Case("three"), Case("alpha --path", instead=True)],
     "server remove": [Case("three --yes")],

@@ -79,6 +79,7 @@ TEST_LIVE = ElsewhereTested(
 RETRIED = ElsewhereTested(
     f"{WORK}/test_job.py", "test_a_job_that_failed_is_repeated_and_waited_for"
 )
+DRAINED = ElsewhereTested("commands/servers/test_server.py", "test_a_drained_server_is_waited_for")
 MATRIX = ElsewhereTested(
     f"{REGISTRIES}/test_matrix.py", "test_all_registries_are_tested_from_all_servers"
 )
@@ -376,6 +377,7 @@ COMMANDS = {
     "server pause": Command(
         ["create-1"], {"server": ["nothing"], "job_class": ["create-1", "--class", "build"]}
     ),
+    "server drain": Command(["create-1"], {"server": ["nothing"], "wait": DRAINED}),
     "server resume": Command(
         ["create-1"], {"server": ["nothing"], "job_class": ["create-1", "--class", "build"]}
     ),

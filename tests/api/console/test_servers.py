@@ -15,7 +15,7 @@ from tests.api.console.hostile import HOSTILE, require_text
 from tests.api.fleet import TestServer, enrol
 from tests.databases import Database
 
-ACTIONS = ("check", "pause", "resume", "edit", "token", "remove")
+ACTIONS = ("check", "pause", "drain", "resume", "edit", "token", "remove")
 
 
 async def show(client: httpx2.AsyncClient, server_id: str) -> dict[str, Any]:
@@ -75,6 +75,24 @@ async def test_another_join_command_is_made_for_a_server_that_has_not_joined(
 
     assert token_of(renewed.text) not in {"", created["joinToken"]}
     assert (joined.status_code, "already_joined" in joined.text) == (409, True)
+
+
+async def test_a_server_is_drained_and_shows_when_it_is_empty(
+    owner: Browser, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    path = f"/servers/{server.server_id}"
+    await client.post("/api/image.pull", json={"image": "nginx"})
+    job = await server.next_job()
+
+    await owner.post(f"{path}/drain")
+    draining = (await owner.get(path)).text
+    await server.finish(job, "returned")
+    empty = (await owner.get(path)).text
+    await owner.post(f"{path}/resume")
+
+    assert "1 jobs left" in draining and "The server is empty" in empty
+    assert 'class="state drained"' in empty
+    assert (await show(client, server.server_id))["drainRequestedAt"] is None
 
 
 async def test_a_class_of_jobs_is_paused_and_resumed(

@@ -190,6 +190,30 @@ async def test_a_removed_server_is_gone(client: httpx2.AsyncClient, server: Test
     assert (await client.get("/api/server.all")).json() == []
 
 
+async def test_a_drained_server_is_asked_for_its_transfers_and_sent_nothing(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    chosen = {"serverId": server.server_id}
+    await client.post("/api/image.pull", json={"image": "nginx"})
+    job = await server.next_job()
+    running = {"job_id": job.job_id, "attempt": job.attempt}
+    heartbeat = {"incarnation": server.incarnation, "jobs": [running]}
+    before = await server.call("heartbeat", heartbeat)
+
+    drained = (await client.post("/api/server.drain", json=chosen)).json()
+    after = await server.call("heartbeat", heartbeat)
+    await server.finish(job, "returned")
+    left = await server.release()
+    resumed = (await client.post("/api/server.resume", json=chosen)).json()
+
+    assert [each["jobs"][0]["hand_back"] for each in (before, after)] == [False, True]
+    assert drained["pausedClasses"] == ["build", "quick", "transfer"]
+    assert drained["drainRequestedAt"] == drained["pausedAt"] is not None
+    assert left == []
+    assert (resumed["pausedClasses"], resumed["drainRequestedAt"]) == ([], None)
+    assert (await server.next_job()).job_id == job.job_id
+
+
 async def test_a_paused_server_is_sent_nothing_until_it_goes_on(
     client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:

@@ -196,6 +196,19 @@ async def test_a_cancel_without_its_notification_is_found_by_the_next_heartbeat(
     assert await world.state(job_id) == "cancelled"
 
 
+async def test_a_drain_hands_a_running_transfer_back(world: World, server: Server) -> None:
+    async with server.presence.sending_heartbeats():
+        job_id = await server.begin()
+        await world.owner.execute(
+            "UPDATE server SET paused_classes = '{build,quick,transfer}', paused_at = now(),"
+            " drain_requested_at = now()"
+        )
+        await server.end_of(job_id)
+
+    job = await world.job(job_id)
+    assert (job["state"], job["failures"]) == ("queued", 0)
+
+
 async def test_progress_of_interest_is_reported_before_the_next_heartbeat(world: World) -> None:
     server = make_server(world, await world.add_server(), every=timedelta(minutes=1), fence=FENCE)
     await server.presence.register(None, ENGINE)

@@ -1,8 +1,9 @@
-"""``wharf server``: list, show, add, change, check, pause, approve and remove servers."""
+"""``wharf server``: list, show, add, change, check, pause, drain, approve and remove servers."""
 
 import os
 import shlex
 import sys
+import time
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any
@@ -10,9 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from api.cli.arguments import Server, given
-from api.cli.client import base_url, call
+from api.cli.client import ask, base_url, call
 from api.cli.command import Shown, command
 from api.cli.confirm import Yes, confirm
+from api.cli.follow.outcomes import POLL_SECONDS
 from api.cli.names import SERVER, find, find_id
 from api.cli.output.answer import Answer, Columns, Row, as_text, fields, lines
 from api.cli.output.text import write_note
@@ -21,7 +23,7 @@ from api.cli.settings import ClientSettings
 from shared.errors import SetupError
 
 app = typer.Typer(
-    help="Servers: list, show, add, change, check, pause, approve and remove them.",
+    help="Servers: list, show, add, change, check, pause, drain, approve and remove them.",
     no_args_is_help=True,
 )
 
@@ -69,6 +71,8 @@ def _state(server: Row) -> str:
         return f"offline since {server['seenAt']}" if server["seenAt"] else "never joined"
     if server["draining"]:
         return "draining"
+    if server["drainRequestedAt"]:
+        return "drain requested"
     paused = ", ".join(server["pausedClasses"])
     return f"paused: {paused}" if paused else "online"
 
@@ -185,9 +189,39 @@ def pause(settings: ClientSettings, server: Server, job_class: Class = None) -> 
     return _change_pause(settings, "server.pause", server, job_class)
 
 
+@command(app, example="wharf server drain web-2 --wait", shows="server.drain")
+def drain(
+    settings: ClientSettings,
+    server: Server,
+    *,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return once it has no running job.")
+    ] = False,
+) -> Answer:
+    """Empty a server: no new jobs, and its running transfers go back to the queue.
+
+    Builds and deployments continue to their end. wharf server resume ends it.
+    """
+    chosen = {"serverId": find_id(settings, SERVER, server)}
+    drained = call(settings, "server.drain", chosen)
+    left = None
+    while wait and left != 0:
+        jobs = [
+            job
+            for state in ("dispatched", "running")
+            for job in ask(settings, "job.all", {**chosen, "state": state, "limit": 200})["jobs"]
+        ]
+        if len(jobs) != left:
+            left = len(jobs)
+            write_note(f"{drained['name']}: {left} jobs left")
+        if left:
+            time.sleep(POLL_SECONDS)
+    return lines(drained, [chosen["serverId"]], [f"{drained['name']}: {_state(drained)}"])
+
+
 @command(app, example="wharf server resume web-2", shows="server.resume")
 def resume(settings: ClientSettings, server: Server, job_class: Class = None) -> Answer:
-    """Resume a paused server, for one class of jobs or for all."""
+    """Resume a paused or drained server, for one class of jobs or for all."""
     return _change_pause(settings, "server.resume", server, job_class)
 
 

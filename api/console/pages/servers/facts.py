@@ -49,8 +49,8 @@ class Slots:
     is_paused: bool
 
 
-def state_of(server: Server) -> str:
-    """Return the state of a server in one word or two."""
+def state_of(server: Server, jobs: int = 0) -> str:
+    """Return the state of a server with so many running jobs, in one word or two."""
     if server["seenAt"] is None:
         return "never_joined"
     if server["approvedAt"] is None:
@@ -59,6 +59,8 @@ def state_of(server: Server) -> str:
         return "offline"
     if server["draining"]:
         return "draining"
+    if server["drainRequestedAt"]:
+        return "draining" if jobs else "drained"
     return "paused" if server["pausedClasses"] else "online"
 
 

@@ -18,21 +18,22 @@ from api.jobs.wait_reasons import approve_line
 from shared.errors import WharfError
 
 SERVERS = f"{ROOT}/servers"
-STATES = ("online", "offline", "paused", "draining", "not_approved", "never_joined")
+STATES = ("online", "offline", "paused", "drained", "draining", "not_approved", "never_joined")
 
 
 async def show_all(page: Page) -> Response:
     """List the servers; ``q`` filters by name, address and Engine, ``state`` by state."""
     found = await page.call("server.all")
     words, wanted = page.query.get("q", "").lower().split(), page.query.get("state", "")
-    states = {each["serverId"]: state_of(each) for each in found}
+    jobs = await find_active(page)
+    counts = Counter(job["serverId"] for job in jobs)
+    states = {each["serverId"]: state_of(each, counts[each["serverId"]]) for each in found}
     shown = [
         each
         for each in found
         if all(word in _searched(each) for word in words)
         and wanted in {"", states[each["serverId"]]}
     ]
-    jobs = await find_active(page)
     return page.render(
         "servers/all.html",
         servers=shown,
@@ -42,7 +43,7 @@ async def show_all(page: Page) -> Response:
         engines={each["serverId"]: describe_engine(each) for each in shown},
         disks={each["serverId"]: find_disk(each) for each in shown},
         warnings={each["serverId"]: warn_of(each) for each in shown},
-        jobs=Counter(job["serverId"] for job in jobs),
+        jobs=counts,
     )
 
 
@@ -70,6 +71,16 @@ async def resume(page: Page) -> Response:
     return await _set_paused(page, "server.resume", "It gets {} jobs again.")
 
 
+async def drain(page: Page) -> Response:
+    """Send no new jobs, and take back the running transfers."""
+    try:
+        await page.call("server.drain", serverId=page.param("server_id"))
+    except WharfError as error:
+        return await render_one(page, fault=error)
+    path = f"{SERVERS}/{page.param('server_id')}"
+    return page.redirect(path, "It is being drained: it gets no new jobs.")
+
+
 async def confirm_removal(page: Page) -> Response:
     """Show what runs on the server, before it is removed."""
     return await _render_removal(page)
@@ -95,7 +106,7 @@ async def render_one(
         error=fault,
         parts=parts,
         server=server,
-        state=state_of(server),
+        state=state_of(server, len(jobs)),
         warnings=warn_of(server),
         approve=approve_line(server["name"]),
         engine=describe_engine(server),
@@ -147,6 +158,7 @@ ROUTES = (
     PageRoute("/servers/{server_id}", show),
     PageRoute("/servers/{server_id}/check", check, "POST"),
     PageRoute("/servers/{server_id}/pause", pause, "POST"),
+    PageRoute("/servers/{server_id}/drain", drain, "POST"),
     PageRoute("/servers/{server_id}/resume", resume, "POST"),
     PageRoute("/servers/{server_id}/remove", confirm_removal),
     PageRoute("/servers/{server_id}/remove", remove, "POST"),

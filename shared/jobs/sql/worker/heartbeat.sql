@@ -1,6 +1,6 @@
 -- heartbeat {incarnation, jobs: [{job_id, attempt, progress, login}], begun: [job_id], draining, leaving, engine,
 --       clock_ahead_seconds, certificates: [{registry_id, host, file, sha256}], mark}
---   → {status: current, jobs: [{job_id, attempt, cancel, login: {sealed, number}}], ended: [job_id],
+--   → {status: current, jobs: [{job_id, attempt, cancel, hand_back, login: {sealed, number}}], ended: [job_id],
 --      unwanted: [{registry_id, host, file, sha256}], now, mark} | {status: superseded}
 -- Renew the lease of every job in `jobs`. A job that is missing in the answer is not the caller's any more. A worker
 -- that is `draining` gets no new jobs; one that is `leaving` is not the current worker any more. `engine` and
@@ -8,11 +8,12 @@
 -- the jobs in the recovery journal; `ended` are those of them that the caller gets no further attempt at, also a job
 -- that there is no record of. `login` of a reported job is the number of the login that its worker has: if control has
 -- made a newer one, the answer has it; a worker that reports none gets none. `certificates` are files that the worker
--- has stored for its Engine; `unwanted` are those of them that no registry needs any more.
+-- has stored for its Engine; `hand_back`: the server is being drained, and this transfer can be repeated later. `unwanted` are those of them that no registry needs any more.
 CREATE OR REPLACE FUNCTION worker_v1.heartbeat(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   held jsonb;
+  is_drained boolean;
   ended jsonb;
   unwanted jsonb;
 BEGIN
@@ -26,7 +27,8 @@ BEGIN
                                THEN (document->>'clock_ahead_seconds')::double precision
                                ELSE clock_ahead_seconds END,
     incarnation = CASE WHEN document->'leaving' = 'true' THEN NULL ELSE incarnation END
-   WHERE server_id = worker_v1.me() AND incarnation = document->>'incarnation';
+   WHERE server_id = worker_v1.me() AND incarnation = document->>'incarnation'
+  RETURNING drain_requested_at IS NOT NULL INTO is_drained;
   IF NOT FOUND THEN
     -- The state directory showed that this one is dead: it was copied.
     UPDATE public.server SET second_worker_at = now()
@@ -44,7 +46,8 @@ BEGIN
       FROM reported
      WHERE j.job_id = reported.job_id AND j.attempt = reported.attempt AND j.state = 'running'
        AND j.server_id = worker_v1.me() AND j.incarnation = document->>'incarnation'
-    RETURNING j.job_id, j.attempt, j.cancel_requested_at IS NOT NULL AS cancel, reported.login AS known
+    RETURNING j.job_id, j.attempt, j.cancel_requested_at IS NOT NULL AS cancel, reported.login AS known,
+              is_drained AND j.kind IN ('image.pull', 'image.push', 'image.copy', 'compose.pull') AS hand_back
   )
   SELECT coalesce(jsonb_agg(to_jsonb(renewed) - 'known' || coalesce(newer.login, '{}')), '[]') INTO held
     FROM renewed LEFT JOIN LATERAL (

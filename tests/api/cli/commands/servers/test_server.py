@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 
+import httpx2
 import pytest
 from aiohttp import web
 from starlette.applications import Starlette
@@ -17,6 +18,7 @@ from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
 from tests.databases import Database
 from tests.fakes.web import open_fake
+from tests.waiting import wait_until
 from worker.local.processes import free_port
 
 AWAY = {"code": "engine_unreachable", "message": "no Engine answers", "remedy": "Start Docker."}
@@ -211,3 +213,22 @@ async def test_a_server_is_approved_with_the_database_url_of_control_alone(
     assert database.execute(approved) == [("alpha",)]
     code, _, err = await approve(url, "alpha", **control)
     assert (code, "there is no unapproved server" in err) == (1, True)
+
+
+async def test_a_drained_server_is_waited_for(
+    url: str, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    await client.post("/api/image.pull", json={"image": "nginx"})
+    job = await server.next_job()
+    waiting = asyncio.create_task(wharf(url, "drain", server.server_id, "--wait"))
+
+    async def is_drained() -> bool:
+        shown = await client.get("/api/server.one", params={"serverId": server.server_id})
+        return shown.json()["drainRequestedAt"] is not None
+
+    await wait_until(is_drained)
+    await server.finish(job, "returned")
+    code, out, err = await waiting
+
+    assert (code, out) == (0, "alpha: drain requested\n")
+    assert err.endswith("alpha: 0 jobs left\n")
