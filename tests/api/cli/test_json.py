@@ -82,6 +82,8 @@ CASES = {
     "image pull": [Case(FROM), Case(f"{FROM} --wait", instead=True)],
     "image copy": [Case(f"quay.io/a/b:1 {TO}"), Case(f"quay.io/a/b:1 {TO} --wait", instead=True)],
     "image tag": [Case("a:1 a:2")],
+    "image ls": [Case("$registry"), Case("$registry myorg/app", instead=True)],
+    "image inspect": [Case(FROM)],
     "compose pull": [Case("$compose_file"), Case("$compose_file --wait", instead=True)],
     "job list": [Case()],
     "job show": [Case("$job")],

@@ -104,6 +104,8 @@ APPROVED = ElsewhereTested(
 COMPLETED = ElsewhereTested("test_completion.py", "test_the_name_of_a_registry_is_completed")
 SECRETS = ElsewhereTested("test_options.py", "test_secrets_go_where_the_options_say")
 TAGGED = ElsewhereTested(f"{WORK}/test_image.py", "test_an_image_gets_another_name")
+LISTED = ElsewhereTested(f"{WORK}/test_image.py", "test_the_names_in_a_registry_are_listed")
+INSPECTED = ElsewhereTested(f"{WORK}/test_image.py", "test_an_image_is_inspected")
 WAITED = ElsewhereTested(f"{WORK}/test_image.py", "test_the_exit_code_says_how_the_job_ended")
 PINNED = ElsewhereTested(f"{WORK}/test_compose.py", "test_the_pinned_file_is_written")
 PAGED = ElsewhereTested(f"{WORK}/test_job.py", "test_jobs_are_shown_by_page")
@@ -115,8 +117,8 @@ PEOPLE = ElsewhereTested(
 COMMIT = "a" * 40
 ARGUMENTS = {
     *("application", "archive", "build", "deployment", "delivery", "directory", "file", "hook"),
-    *("image", "job", "key", "keys", "name", "point", "registry", "server", "source", "target"),
-    "shell",
+    *("image", "job", "key", "keys", "name", "point", "registry", "repository", "server"),
+    *("shell", "source", "target"),
     *("email", "invitation", "thing", "url", "user", "webhook"),
 }
 """Given by their place."""
@@ -425,6 +427,10 @@ COMMANDS = {
         },
     ),
     "image tag": Command([], dict.fromkeys(("source", "target", "server", "key"), TAGGED)),
+    "image ls": Command(
+        [], dict.fromkeys(("registry", "repository", "limit", "after", "server"), LISTED)
+    ),
+    "image inspect": Command([], dict.fromkeys(("image", "source", "server"), INSPECTED)),
     "compose pull": Command(
         ["$compose_file"],
         {

@@ -23,6 +23,16 @@ RESULTS: dict[str, dict[str, Any]] = {
     "application.control": {"runtime": "container", "state": "running", "changed": True},
     "compose.pull": {"compose_file": "services: {}\n", "images": [], "without_image": []},
     "container.replace": RUNS,
+    "image.repositories": {"names": ["myorg/my-app"]},
+    "image.tags": {"names": ["1", "2"], "next": "n=2&last=2"},
+    "image.inspect": {
+        "reference": "ghcr.io/myorg/my-app:1",
+        "digest": DIGEST,
+        "media_type": "application/vnd.oci.image.index.v1+json",
+        "size_bytes": 5,
+        "platforms": [{"platform": "linux/amd64", "digest": DIGEST, "size_bytes": 5}],
+        "attachments": [{"kind": "signature", "digest": DIGEST, "tag": "sha256-a.sig"}],
+    },
     "image.verify": {"reference": "x", "digest": DIGEST, "blobs": 2, "size_bytes": 5},
 }
 IMAGE = {"reference": "ghcr.io/myorg/my-app:1", "digest": DIGEST, "image_id": DIGEST}

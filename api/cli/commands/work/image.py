@@ -1,19 +1,28 @@
-"""``wharf image``: push, pull, copy and tag images."""
+"""``wharf image``: push, pull, copy and tag images, and look at what is in a registry."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
-from api.cli.arguments import Key, OnServer, Wait, given
+from api.cli.arguments import Key, OnServer, Registry, Wait, given
 from api.cli.client import call
 from api.cli.command import Shown, command
 from api.cli.completion import names_of
 from api.cli.follow.submitted import follow_submitted
 from api.cli.names import REGISTRY, SERVER, find_id
 from api.cli.output.answer import Answer, lines
+from api.cli.output.text import write_note
+from api.cli.output.units import show_bytes
 from api.cli.settings import ClientSettings
 
-app = typer.Typer(help="Images: push, pull, copy, tag.", no_args_is_help=True)
+app = typer.Typer(
+    help="Images: push, pull, copy, tag them, list and inspect those of a registry.",
+    no_args_is_help=True,
+)
+
+PAGE = 500
+"""The names that one request may ask for."""
 
 OnEngine = Annotated[str, typer.Argument(metavar="IMAGE", help="The image on the server.")]
 AtRegistry = Annotated[
@@ -132,6 +141,101 @@ def give_tag(
     request = {"source": source, "target": target, **_on(settings, server)}
     tagged = call(settings, "image.tag", request, key=key)
     return lines(tagged, [tagged["imageId"] or tagged["reference"]], [tagged["reference"]])
+
+
+@command(
+    app,
+    "ls",
+    example="wharf image ls Production team/my-app",
+    shows=Shown("image.repositories", instead="image.tags", option="REPOSITORY"),
+)
+def list_names(
+    settings: ClientSettings,
+    registry: Registry,
+    repository: Annotated[
+        str | None,
+        typer.Argument(help="List its tags; without it the repositories of the registry."),
+    ] = None,
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="The largest number of names.")] = 100,
+    after: Annotated[str, typer.Option(help="The `next` of an earlier answer.")] = "",
+    server: OnServer = None,
+) -> Answer:
+    """List the repositories of a registry, or the tags of a repository, as they are there now.
+
+    A server asks the registry. One that lists no repositories is named, with those that are known.
+    """
+    request = {
+        "registryId": find_id(settings, REGISTRY, registry),
+        **_on(settings, server),
+        **given(repository=repository),
+    }
+    procedure, field = (
+        ("image.tags", "tags") if repository else ("image.repositories", "repositories")
+    )
+    found = _read_pages(settings, procedure, field, request, limit=limit, after=after)
+    if found.get("finding"):
+        write_note(found["finding"])
+    if found["next"]:
+        write_note(f"there are more: --after '{found['next']}'")
+    return lines(found, found[field], found[field])
+
+
+@command(
+    app,
+    example="wharf image inspect registry.example.com/team/my-app:1",
+    shows="image.inspect",
+)
+def inspect(
+    settings: ClientSettings,
+    image: AtRegistry,
+    source: From = None,
+    server: OnServer = None,
+) -> Answer:
+    """Show an image of a registry: digest, platforms, sizes, signatures, and what runs it."""
+    chosen = find_id(settings, REGISTRY, source) if source else None
+    request = {"image": image, **_on(settings, server), **given(registryId=chosen)}
+    found = call(settings, "image.inspect", request)
+    return lines(found, [found["digest"]], _describe(found))
+
+
+def _read_pages(
+    settings: ClientSettings,
+    procedure: str,
+    field: str,
+    request: dict[str, Any],
+    *,
+    limit: int,
+    after: str,
+) -> dict[str, Any]:
+    """Return the first answer with the names of the following ones, up to about ``limit``."""
+    asked = {**request, "limit": min(limit, PAGE), **({"after": after} if after else {})}
+    whole: dict[str, Any] = call(settings, procedure, asked)
+    while whole["next"] and len(whole[field]) < limit:
+        rest = min(limit - len(whole[field]), PAGE)
+        page = call(settings, procedure, {**asked, "limit": rest, "after": whole["next"]})
+        whole = {
+            **page,
+            field: whole[field] + page[field],
+            "leftOut": whole["leftOut"] + page["leftOut"],
+        }
+    return whole
+
+
+def _describe(found: dict[str, Any]) -> Iterator[str]:
+    yield f"image: {found['reference']}"
+    yield f"digest: {found['digest']}"
+    yield f"media type: {found['artifactType'] or found['mediaType']}"
+    yield f"size: {show_bytes(found['sizeBytes'])}"
+    yield f"created: {found['createdAt'] or '-'}"
+    for one in found["platforms"]:
+        yield f"platform {one['platform']}: {one['digest']}, {show_bytes(one['sizeBytes'])}"
+    for one in found["attachments"]:
+        yield f"{one['kind']}: {one['digest']}{', ' + one['tag'] if one['tag'] else ''}"
+    for one in found["running"]:
+        yield f"runs: {one['applicationName']} on {one['serverName']} since {one['since'] or '-'}"
+    for gap in found["gaps"]:
+        yield f"not read: {gap}"
 
 
 def _on(settings: ClientSettings, server: str | None) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """``wharf image``: transfers are submitted, followed and shown, against a real API."""
 
 import asyncio
+from typing import Any
 
 import httpx2
 import pytest
@@ -104,3 +105,66 @@ async def test_without_waiting_the_job_is_named_and_a_key_makes_it_one(
 
     [(job_id,)] = database.execute("SELECT job_id FROM job")
     assert [(each.code, each.out) for each in ran] == [(0, f"{job_id}\n")] * 2
+
+
+async def test_the_names_in_a_registry_are_listed(
+    client: httpx2.AsyncClient, url: str, server: TestServer, database: Database
+) -> None:
+    await create_registry(client, registryName="ours")
+    words = ("image", "ls", "ours", "myorg/my-app")
+
+    async with working(server):
+        repositories = await run(url, "image", "ls", "ours", "--server", "alp")
+        tags = await run(url, *words, "--limit", "2")
+        more = await run(url, *words, "--limit", "3", "--quiet")
+        later = await run(url, *words, "--limit", "2", "--after", "x=1")
+
+    rows: Any = database.execute("SELECT command FROM job ORDER BY job_id")
+    commands = [row for (row,) in rows]
+    assert (repositories.code, repositories.out) == (0, "myorg/my-app\n")
+    assert tags.out == "1\n2\n" and "there are more: --after 'n=2&last=2'" in tags.err
+    assert more.out == "1\n2\n1\n2\n"
+    assert later.out == "1\n2\n"
+    assert [(one["limit"], one["after"]) for one in commands] == [
+        (100, ""),
+        (2, ""),
+        (3, ""),
+        (1, "n=2&last=2"),
+        (2, "x=1"),
+    ]
+
+
+async def test_a_registry_that_lists_nothing_is_named(
+    client: httpx2.AsyncClient, url: str, server: TestServer
+) -> None:
+    await create_registry(client, registryName="ours")
+
+    asking = asyncio.create_task(run(url, "image", "ls", "ours"))
+    await server.succeed_next({"names": [], "refusal": "cannot list the repositories of ghcr.io"})
+    ran = await asking
+
+    assert (ran.code, ran.out) == (0, "")
+    assert "ghcr.io does not list its repositories" in ran.err
+
+
+async def test_an_image_is_inspected(
+    client: httpx2.AsyncClient, url: str, server: TestServer
+) -> None:
+    await create_registry(client, registryName="ours")
+    words = ("image", "inspect", "ghcr.io/myorg/my-app:1")
+
+    async with working(server) as done:
+        shown = await run(url, *words, "--from", "ours", "--server", "alp")
+        quiet = await run(url, *words, "--quiet")
+
+    assert shown.out.splitlines() == [
+        "image: ghcr.io/myorg/my-app:1",
+        f"digest: {DIGEST}",
+        "media type: application/vnd.oci.image.index.v1+json",
+        "size: 5 B",
+        "created: -",
+        f"platform linux/amd64: {DIGEST}, 5 B",
+        f"signature: {DIGEST}, sha256-a.sig",
+    ]
+    assert (quiet.code, quiet.out) == (0, f"{DIGEST}\n")
+    assert [job.kind for job in done] == ["image.inspect", "image.inspect"]
