@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlmodel import select
 
 from api.accounts.passwords import Derivation, Derived, derive, make_salt
-from api.accounts.second_factor import require_code
+from api.accounts.second_factor import find_step, use_step
 from api.accounts.sessions import insert_event, speak
 from api.errors import CodeNeededError, WrongSignInError
 from api.procedure.audit import audit_event
@@ -26,6 +26,7 @@ CHANGE = """
 SELECT user_change_password(%(user_id)s, %(proof)s, %(salt)s, %(derivation)s, %(new_proof)s,
                             %(second_factor)s, %(session_id)s) AS changed
 """
+HAS_PROOF = "SELECT user_has_proof(%s, %s) AS proven"
 SET_FACTOR = "SELECT user_set_second_factor(%s, %s, %s) AS changed"
 SET_NAME = "SELECT user_change_name(%s, %s)"
 SESSIONS = """
@@ -42,6 +43,12 @@ CREATE = "SELECT organization_create(%s) AS created"
 
 WRONG_PASSWORD = InvalidInputError(
     "the present password is wrong", remedy="Enter the password with which you signed in."
+)
+
+
+WRONG_CODE = InvalidInputError(
+    "the code is wrong, or was used",
+    remedy="Enter the code that the app shows now for Wharfinger. A code is accepted once.",
 )
 
 
@@ -94,8 +101,9 @@ async def set_second_factor(
     Raises:
         InvalidInputError: the password or the code is wrong.
     """
-    _require_right_code(caller, secret, code)
+    step = _find_step(secret, code)
     _, derived = await _prove(resources, caller, password)
+    await _use_step(resources, caller, derived, step)
     await _store_factor(resources, caller, derived, derived.seal_factor(secret))
 
 
@@ -111,17 +119,43 @@ async def remove_second_factor(
     secret = derived.open_factor(user["second_factor"]) if user["second_factor"] else None
     if secret is None:
         raise WRONG_PASSWORD
-    _require_right_code(caller, secret, code)
+    await _use_step(resources, caller, derived, _find_step(secret, code))
     await _store_factor(resources, caller, derived, None)
 
 
-def _require_right_code(caller: Caller, secret: str, code: str) -> None:
+async def require_password(resources: Resources, caller: Caller, password: SecretStr) -> None:
+    """Ask for the password again before something that outlives the session.
+
+    Raises:
+        InvalidInputError: the password is wrong.
+        TooManyFailuresError: too many wrong ones were given.
+    """
+    _, derived = await _prove(resources, caller, password)
+    await _require_proof(resources, caller, derived)
+    resources.sign_ins.give_back(f"account {caller.user_id}")
+
+
+def _find_step(secret: str, code: str) -> int:
     try:
-        require_code(caller.user_id or "", secret, code)
+        return find_step(secret, code)
     except (CodeNeededError, WrongSignInError):
-        raise InvalidInputError(
-            "the code is wrong", remedy="Enter the code that the app shows now for Wharfinger."
-        ) from None
+        raise WRONG_CODE from None
+
+
+async def _use_step(resources: Resources, caller: Caller, derived: Derived, step: int) -> None:
+    await _require_proof(resources, caller, derived)
+    try:
+        await use_step(resources.pool, caller.user_id or "", derived.proof, step)
+    except WrongSignInError:
+        raise WRONG_CODE from None
+
+
+async def _require_proof(resources: Resources, caller: Caller, derived: Derived) -> None:
+    async with resources.pool.connection() as connection:
+        found = await connection.execute(HAS_PROOF, (caller.user_id, derived.proof))
+        row = await found.fetchone()
+    if row is None or not row["proven"]:
+        raise WRONG_PASSWORD
 
 
 async def _store_factor(

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from api.errors import BusyError
+from shared.errors import InvalidInputError
 
 MIN_CHARACTERS = 10
 MAX_CHARACTERS = 1024
@@ -61,6 +62,15 @@ class Derived:
             return AESGCM(self.factor_key).decrypt(nonce, content, None).decode()
         except InvalidTag:
             return None
+
+
+def require_length(password: str) -> None:
+    """Raise `InvalidInputError` for a new password that is too short or too long."""
+    if not MIN_CHARACTERS <= len(password) <= MAX_CHARACTERS:
+        raise InvalidInputError(
+            f"the password does not have {MIN_CHARACTERS} to {MAX_CHARACTERS} characters",
+            remedy="Choose another one; several words are easy to keep in mind.",
+        )
 
 
 def make_salt() -> bytes:

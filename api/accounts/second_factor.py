@@ -1,18 +1,16 @@
-"""One-time passwords as a second factor (RFC 6238), of any authenticator app."""
+"""One-time passwords of a second factor (RFC 6238), from an authenticator app."""
 
 import time
-from collections import OrderedDict
 
 import pyotp
 
 from api.errors import CodeNeededError, WrongSignInError
+from shared.database import Pool
 
 ISSUER = "Wharfinger"
 STEP_SECONDS = 30
-REMEMBERED = 10_000
 
-_used: OrderedDict[tuple[str, int], None] = OrderedDict()
-"""The codes that this process accepted: a code is good for one sign-in."""
+USE = "SELECT user_use_code(%s, %s, %s) AS used"
 
 
 def make_factor() -> str:
@@ -29,25 +27,33 @@ def _now() -> float:
     return time.time()
 
 
-def require_code(user_id: str, secret: str, code: str) -> None:
-    """Check a code, of the current 30 seconds or of those beside it; each is accepted once.
+def find_step(secret: str, code: str) -> int:
+    """Return the number of the code's 30 seconds: the current ones, or those beside them.
 
     Raises:
         CodeNeededError: none was given.
-        WrongSignInError: it is wrong, or was used.
+        WrongSignInError: it is wrong.
     """
     given = "".join(code.split())
     if not given:
         raise CodeNeededError
     step = int(_now() // STEP_SECONDS)
     for near in (step, step - 1, step + 1):
-        key = (user_id, near)
-        if _is_code(secret, given, near) and key not in _used:
-            _used[key] = None
-            while len(_used) > REMEMBERED:
-                _used.popitem(last=False)
-            return
+        if _is_code(secret, given, near):
+            return near
     raise WrongSignInError
+
+
+async def use_step(pool: Pool, user_id: str, proof: bytes, step: int) -> None:
+    """Use a code, which is accepted once by all API processes, and none before it afterwards.
+
+    Raises:
+        WrongSignInError: it was used, or the proof of the password is wrong.
+    """
+    async with pool.connection() as connection:
+        row = await (await connection.execute(USE, (user_id, proof, step))).fetchone()
+    if row is None or not row["used"]:
+        raise WrongSignInError
 
 
 def _is_code(secret: str, code: str, step: int) -> bool:

@@ -1,5 +1,6 @@
 """Sessions of people who signed in: begin, find, end. A token is shown once, in a cookie."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,8 +9,9 @@ from typing import Any
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
+from api.accounts.attempts import Method, recorded
 from api.accounts.passwords import Derivation, Derived, derive, make_salt
-from api.accounts.second_factor import require_code
+from api.accounts.second_factor import find_step, use_step
 from api.errors import WrongSignInError
 from api.procedure.audit import insert_audit_event
 from api.procedure.auth import hash_secret, make_secret, proof_of
@@ -20,7 +22,9 @@ from shared.ids import make_id
 from shared.models import AuditEvent
 
 TOKEN_PREFIX = "whs_"  # noqa: S105 - not a secret
-MAX_TOKEN_CHARACTERS = 100
+TOKEN = re.compile(f"{TOKEN_PREFIX}[A-Za-z0-9_-]{{43}}")
+"""A token of ours; another cookie costs no query."""
+
 NO_SALT = bytes(16)
 """The salt for an address without a user, so that its refusal takes as long as another."""
 
@@ -93,18 +97,22 @@ async def sign_in(resources: Resources, request: SignIn, browser: Browser) -> st
         TooManyFailuresError: too many of those for this account, or from this address.
     """
     email = request.email.strip().lower()
-    async with _limited(resources, email, browser):
+    async with _limited(resources, "password", email, browser):
         async with resources.pool.connection() as connection:
             user = await (await connection.execute(FIND_USER, (email,))).fetchone()
         salt, derivation = (user["salt"], user["derivation"]) if user else (NO_SALT, None)
         derived = await derive(request.password, salt, derivation)
-        user_id = _require_user(user, derived, request.code)
+        user_id = await _require_user(resources, user, derived, request.code)
         return await _begin(resources.pool, user_id, derived.proof, browser)
 
 
 @asynccontextmanager
-async def _limited(resources: Resources, email: str, browser: Browser) -> AsyncIterator[None]:
-    """Bound the wrong passwords of an account and of an address; what was right does not count.
+async def _limited(
+    resources: Resources, method: Method, email: str, browser: Browser
+) -> AsyncIterator[None]:
+    """Bound the wrong passwords of an account and of an address, and record the attempt.
+
+    What was right does not count.
 
     An address from which the account has signed in within the hour is not held up by others.
 
@@ -114,25 +122,28 @@ async def _limited(resources: Resources, email: str, browser: Browser) -> AsyncI
     limits, both = resources.sign_ins, hash_secret(f"{email} {browser.address}")
     subjects = (f"account {email}", browser.address)
     was_known = limits.is_good(both)
-    for subject in subjects:
-        limits.take(subject, both)
-    limits.forget(both)  # one try at a time is exempt
-    try:
-        yield
-    except (WrongSignInError, InvalidInputError):
-        raise
-    except BaseException:
+    async with recorded(resources, method, email, browser.address):
         for subject in subjects:
-            limits.give_back(subject)
-        if was_known:
-            limits.succeed(both)
-        raise
+            limits.take(subject, both)
+        limits.forget(both)  # one try at a time is exempt
+        try:
+            yield
+        except (WrongSignInError, InvalidInputError):
+            raise
+        except BaseException:
+            for subject in subjects:
+                limits.give_back(subject)
+            if was_known:
+                limits.succeed(both)
+            raise
     for subject in subjects:
         limits.give_back(subject)
     limits.succeed(both)
 
 
-def _require_user(user: dict[str, Any] | None, derived: Derived, code: str) -> str:
+async def _require_user(
+    resources: Resources, user: dict[str, Any] | None, derived: Derived, code: str
+) -> str:
     """Return the user's id once the second factor is right; the database checks the password."""
     if user is None:
         return NOBODY_S_ID
@@ -140,7 +151,8 @@ def _require_user(user: dict[str, Any] | None, derived: Derived, code: str) -> s
         secret = derived.open_factor(user["second_factor"])
         if secret is None:
             raise WrongSignInError
-        require_code(user["user_id"], secret, code)
+        step = find_step(secret, code)
+        await use_step(resources.pool, user["user_id"], derived.proof, step)
     return str(user["user_id"])
 
 
@@ -198,7 +210,7 @@ async def join(resources: Resources, invitation: str, user: NewUser, browser: Br
         TooManyFailuresError: too many of those for this account, or from this address.
     """
     email = user.email.strip().lower()
-    async with _limited(resources, email, browser):
+    async with _limited(resources, "invitation", email, browser):
         async with resources.pool.connection() as connection:
             found = await connection.execute(FIND_INVITATION, (hash_secret(invitation),))
             if await found.fetchone() is None:
@@ -208,9 +220,10 @@ async def join(resources: Resources, invitation: str, user: NewUser, browser: Br
         if known is not None:
             salt, derivation = known["salt"], known["derivation"]
         derived = await derive(user.password, salt, derivation)
+        known_id = await _require_user(resources, known, derived, user.code) if known else None
         values = {
             "invitation_proof": proof_of(invitation),
-            "user_id": _require_user(known, derived, user.code) if known else None,
+            "user_id": known_id,
             "email": email,
             "name": user.name,
             "salt": salt,
@@ -227,7 +240,7 @@ async def join(resources: Resources, invitation: str, user: NewUser, browser: Br
 
 async def find_session(pool: Pool, token: str | None) -> SignedIn | None:
     """Return the session of a token; record its use, once a minute at most."""
-    if not token or len(token) > MAX_TOKEN_CHARACTERS:
+    if not token or not TOKEN.fullmatch(token):
         return None
     async with pool.connection() as connection:
         return await _find(connection, token)

@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from starlette.responses import PlainTextResponse, Response
 
 from api.operations.http_metrics import HttpMetrics
-from api.operations.metric_families import make_counter, make_gauge
+from api.operations.metric_families import make_counter, make_counters, make_gauge
 from api.operations.row_counts import count
 from api.procedure.context import Resources
 from shared.coroutines import within
@@ -22,6 +22,8 @@ from shared.ids import uuid7
 
 CACHED = timedelta(seconds=5)
 RECENT = timedelta(hours=1)
+_EXPECTED = {("password", "succeeded"), ("password", "refused")}
+
 PATIENCE = timedelta(seconds=5)
 """The time limit of the count, also on an open connection to a frozen PostgreSQL."""
 
@@ -110,6 +112,14 @@ def _of_process(resources: Resources) -> Iterator[Metric]:
         "wharf_guesses_refused",
         "Keys refused because their address sent too many wrong ones.",
         resources.guesses.refused,
+    )
+    counted = resources.sign_in_counts
+    yield make_counters(
+        "wharf_sign_ins",
+        "Attempts to sign in to the console, by way and outcome.",
+        {ended: counted[ended] for ended in sorted(_EXPECTED | {*counted})},
+        "method",
+        "outcome",
     )
     lost = resources.log.lost if resources.log else 0
     yield make_counter("wharf_log_lines_lost", "Log lines that could not be written.", lost)

@@ -1,5 +1,6 @@
 """The context of a procedure call: the resources of this process, and the caller."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -40,7 +41,7 @@ class Resources:
     URLs, which hold no password. ``contexts`` stores uploads; without it uploads are refused.
     People open Flower at ``flower_url``.
     ``readers``, ``waits``, ``uploads`` and ``bodies`` limit concurrency. ``procedure_names`` are
-    those that an API key may be limited to.
+    those that an API key may be limited to. ``sign_in_counts`` are by method and outcome.
     """
 
     pool: Pool
@@ -67,6 +68,7 @@ class Resources:
     disk: DiskWatch
     procedure_names: frozenset[str]
     log: LogStream | None = None
+    sign_in_counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)

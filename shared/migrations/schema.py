@@ -47,6 +47,7 @@ SQL_FILES = (
     "jobs/sql/capacity.sql",
     "migrations/sql/people.sql",
     "migrations/sql/authority.sql",
+    "migrations/sql/sign_in.sql",
     "migrations/sql/roles.sql",
     "migrations/sql/server_roles.sql",
 )

@@ -3,7 +3,14 @@
 from sqlmodel import SQLModel
 
 from shared.models.accounts.organization import ApiKey, AuditEvent, Organization
-from shared.models.accounts.user import Invitation, Member, User, UserSession
+from shared.models.accounts.user import (
+    Invitation,
+    Member,
+    PasswordReset,
+    SignInProvider,
+    User,
+    UserSession,
+)
 from shared.models.application import Application, ApplicationServer
 from shared.models.build import Build
 from shared.models.context import BuildContext, ContextToken
@@ -77,6 +84,7 @@ __all__ = [
     "LoginUse",
     "Member",
     "Organization",
+    "PasswordReset",
     "Registry",
     "RegistryCheck",
     "RegistryQuota",
@@ -88,6 +96,7 @@ __all__ = [
     "ServerEnrolment",
     "ServerToken",
     "SetAside",
+    "SignInProvider",
     "User",
     "UserSession",
     "Webhook",

@@ -455,6 +455,7 @@ PROBES: dict[str, Probe] = {
     "user.get": Probe({}, {}),
     "user.all": Probe({}, {}),
     "user.remove": Probe({"userId": "$user"}, {"userId": NOTHING}, ("user",)),
+    "user.createPasswordReset": Probe({"userId": "$user"}, {"userId": NOTHING}, ("user",)),
     "organization.inviteMember": Probe(
         {"email": "ada@example.com"}, {"email": "eve@example.com", "role": "viewer"}
     ),

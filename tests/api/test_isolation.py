@@ -15,7 +15,7 @@ TABLES = (
     *("context", "context_token", "deployment", "deployment_server", "rollback"),
     *("webhook", "webhook_delivery", "deploy_hook"),
     *("job", "job_secret", "job_event", "audit_event"),
-    *("member", "invitation"),
+    *("member", "invitation", "password_reset"),
 )
 NO_LOOK_UP = {
     # Public: a worker that is shut out has nothing that would prove who it is.
@@ -155,6 +155,7 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("apiKey.remove", {"apiKeyId": "key"}),
     ("user.deleteApiKey", {"apiKeyId": "key"}),
     ("user.remove", {"userId": "user"}),
+    ("user.createPasswordReset", {"userId": "user"}),
     ("organization.updateMemberRole", {"memberId": "member", "role": "viewer"}),
     ("organization.removeInvitation", {"invitationId": "invitation"}),
     ("application.delete", {"applicationId": "application"}),
@@ -330,6 +331,7 @@ async def test_a_member_may_use_and_not_change(
         "user.createApiKey": {"name": "x", "metadata": {"organizationId": "x"}},
         "user.deleteApiKey": {"apiKeyId": "x"},
         "user.remove": {"userId": "x"},
+        "user.createPasswordReset": {"userId": "x"},
         "organization.inviteMember": {},
         "organization.allInvitations": {},
         "organization.removeInvitation": {"invitationId": "x"},

@@ -1,5 +1,6 @@
 """The reference pages as the code has them. `make docs` writes them, a test compares them."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -309,5 +310,6 @@ def _process() -> SimpleNamespace:
         waits=named("requests that wait for a job"),
         uploads=named("running uploads"),
         guesses=places,
+        sign_in_counts=Counter[tuple[str, str]](),
         log=None,
     )

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "wharf api": "api/test_main.py",
     "wharf control": "worker/control/test_main.py",
     "wharf server approve": "api/cli/commands/servers/test_server.py",
+    "wharf user recover": "api/cli/commands/accounts/test_user.py",
     "openapi-python-client": "api/test_generated_client.py",
     "openapi-typescript": "journeys/test_clients.py",
     "CELERY_BROKER_URL=": "journeys/test_flower.py",

@@ -2,7 +2,7 @@
 
 SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
     "WHARF_DATABASE_URL": (
-        ("`wharf server approve`", "`wharf up`"),
+        ("`wharf server approve`", "`wharf user recover`", "`wharf up`"),
         (
             "The database: `postgresql://role:password@host/wharf`. Each role has its own: "
             "`wharf_owner` for migrate, `wharf_api` for the API, `wharf_control` for control."

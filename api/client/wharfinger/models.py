@@ -256,6 +256,15 @@ class CreatedInvitation(Model):
     path: str
 
 
+class CreatedPasswordReset(Model):
+    """A link for a new password; `path` of it, below the API's address, is shown only once."""
+
+    reset_id: str
+    user_id: str
+    expires_at: datetime
+    path: str
+
+
 class CredentialFault(Model):
     """The error of the last attempt to get a login from the provider."""
 

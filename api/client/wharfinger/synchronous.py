@@ -3236,6 +3236,24 @@ class UserProcedures(Group):
         """
         return self._call(Call[bool]("user.remove", bool, "POST", {"userId": user_id}))
 
+    def create_password_reset(self, user_id: str) -> models.CreatedPasswordReset:
+        """Make a link by which a member chooses a new password, once, within an hour.
+
+        All sessions of the member end when it is used, and the second factor is removed. A link
+        that was made before stops working. Owners get one from owners only, and members of
+        other organizations too only from who is an administrator of all of these.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            user_id: Id of the API key.
+        """
+        return self._call(
+            Call[models.CreatedPasswordReset](
+                "user.createPasswordReset", models.CreatedPasswordReset, "POST", {"userId": user_id}
+            )
+        )
+
     def create_api_key(
         self,
         *,

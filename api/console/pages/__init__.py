@@ -6,6 +6,7 @@ from api.console.pages import (
     images,
     jobs,
     overview,
+    password_reset,
     people,
     registries,
     servers,
@@ -15,6 +16,7 @@ from api.console.pages import (
 
 ROUTES = (
     *sign_in.ROUTES,
+    *password_reset.ROUTES,
     *overview.ROUTES,
     *registries.ROUTES,
     *jobs.ROUTES,

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from api.accounts import account, api_keys
 from api.accounts.api_keys import CreateApiKey, CreatedApiKey, create_for
 from api.accounts.members import leave
-from api.accounts.passwords import MAX_CHARACTERS, MIN_CHARACTERS
+from api.accounts.passwords import MAX_CHARACTERS, MIN_CHARACTERS, require_length
 from api.accounts.second_factor import factor_url, make_factor
 from api.console.page import ROOT, Page, PageRoute
 from api.http.status import status_of
@@ -59,12 +59,7 @@ async def change_password(page: Page) -> Response:
     """Store another password."""
     new = page.form.get("new", "")
     try:
-        if not MIN_CHARACTERS <= len(new) <= MAX_CHARACTERS:
-            raise InvalidInputError(
-                f"the new password has fewer than {MIN_CHARACTERS} or more than {MAX_CHARACTERS} "
-                "characters",
-                remedy="Choose another one; several words are easy to keep in mind.",
-            )
+        require_length(new)
         await account.change_password(page.resources, page.caller, _password(page), SecretStr(new))
     except WharfError as error:
         return await show(page, error)
@@ -96,6 +91,7 @@ async def create_key(page: Page) -> Response:
     try:
         fields = {"name": page.form.get("name", "").strip(), "role": "admin"}
         request = cast("CreateApiKey", API_KEY_CREATE.parse(fields))
+        await account.require_password(page.resources, page.caller, _password(page))
         created = await create_for(
             Context(page.resources, page.caller), request, page.caller.actor_id
         )

@@ -19,13 +19,19 @@ APPLICATION = "application-"
 OFFERED = ROLES[::-1]
 
 
-async def show(page: Page, error: WharfError | None = None, link: str | None = None) -> Response:
-    """List members and open invitations; ``link`` is that of a new invitation."""
+async def show(
+    page: Page,
+    error: WharfError | None = None,
+    link: str | None = None,
+    reset: str | None = None,
+) -> Response:
+    """List members and open invitations; ``link`` is a new invitation, ``reset`` a new password."""
     return page.render(
         "people/all.html",
         status=status_of(error).http if error else 200,
         error=error,
         link=link,
+        reset=reset,
         members=await page.call("user.all"),
         invitations=await page.call("organization.allInvitations") if page.may("admin") else [],
         roles=OFFERED if page.may("owner") else OFFERED[:-1],
@@ -56,6 +62,15 @@ async def change_role(page: Page) -> Response:
     fields = {"memberId": page.form.get("member_id", ""), "role": page.form.get("role", "")}
     await page.call("organization.updateMemberRole", **fields)
     return page.redirect(PEOPLE, "The role is changed.")
+
+
+async def reset_password(page: Page) -> Response:
+    """Make a link for a new password of a member, and show it once."""
+    try:
+        created = await page.call("user.createPasswordReset", userId=page.form.get("user_id", ""))
+    except WharfError as error:
+        return await show(page, error)
+    return await show(page, reset=f"{page.request.base_url}".rstrip("/") + created["path"])
 
 
 async def show_removal(page: Page) -> Response:
@@ -121,6 +136,7 @@ ROUTES = (
     PageRoute("/people/invite", invite, "POST"),
     PageRoute("/people/invitations/remove", remove_invitation, "POST"),
     PageRoute("/people/role", change_role, "POST"),
+    PageRoute("/people/reset", reset_password, "POST"),
     PageRoute("/people/remove", show_removal),
     PageRoute("/people/remove", remove, "POST"),
     PageRoute("/keys", show_keys),

@@ -3,7 +3,7 @@
 from pydantic import SecretStr
 from starlette.responses import Response
 
-from api.accounts.passwords import MAX_CHARACTERS, MIN_CHARACTERS
+from api.accounts.passwords import MIN_CHARACTERS, require_length
 from api.accounts.sessions import Browser, NewUser, SignIn, end_session, join, sign_in
 from api.console.page import ROOT, Page, PageRoute
 from api.console.session import clear_cookie, set_cookie
@@ -88,11 +88,7 @@ def _read_user(page: Page) -> NewUser:
         raise InvalidInputError("this is no e-mail address", remedy="Write it as name@example.com.")
     if not name or len(name) > MAX_NAME:
         raise InvalidInputError("the name is missing or too long", remedy="Enter your name.")
-    if not MIN_CHARACTERS <= len(password) <= MAX_CHARACTERS:
-        raise InvalidInputError(
-            f"the password does not have {MIN_CHARACTERS} to {MAX_CHARACTERS} characters",
-            remedy="Choose another one; several words are easy to keep in mind.",
-        )
+    require_length(password)
     return NewUser(name, email, SecretStr(password), page.form.get("code", ""))
 
 

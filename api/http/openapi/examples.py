@@ -319,6 +319,15 @@ EXAMPLES: Mapping[str, Example] = {
     "user.get": Example({}, MEMBER),
     "user.all": Example({}, [LISTED_MEMBER]),
     "user.remove": Example({"userId": USER_ID}, True),  # noqa: FBT003 - the answer
+    "user.createPasswordReset": Example(
+        {"userId": USER_ID},
+        {
+            "resetId": INVITATION_ID,
+            "userId": USER_ID,
+            "expiresAt": "2026-07-01T10:00:00.000Z",
+            "path": "/console/reset/whr_EXAMPLE-of-a-link-that-is-shown-only-once",
+        },
+    ),
     "organization.inviteMember": Example(
         {"email": "ada@example.com", "role": "member"},
         {**INVITATION, "path": "/console/join/whi_EXAMPLE-of-a-link-that-is-shown-only-once"},

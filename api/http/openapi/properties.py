@@ -275,6 +275,7 @@ PROPERTIES = {
     "requestedBy": "Id of the API key that requested the job.",
     "requireSignature": "True if each request has to be signed.",
     "result": "Result, depending on the kind; null before a success.",
+    "resetId": "Id of the link for a new password.",
     "resumed": "Number of jobs that may run now.",
     "retained": "Name of the image in the rollback registry.",
     "retries": "Failed checks in a row after which a container is unhealthy.",

@@ -39,7 +39,10 @@ GRANT INSERT, DELETE ON public.invitation TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.session_begin, public.session_switch, public.session_end, public.user_change_name,
   public.invitation_is_open, public.invitation_accept, public.user_change_password,
   public.user_set_second_factor, public.organization_create, public.lesser_role, public.session_is_valid,
-  public.job_id_at TO wharf_api;
+  public.job_id_at, public.user_has_proof, public.user_use_code, public.sign_in_refused, public.password_reset_make,
+  public.password_reset_use, public.session_begin_by_provider TO wharf_api;
+REVOKE SELECT ON public.sign_in_provider FROM wharf_api;
+GRANT SELECT (issuer, created_at) ON public.sign_in_provider TO wharf_api;
 -- Of secrets it adds those that are given with a job. Only control adds logins.
 ALTER TABLE public.job_secret ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS password_by_api ON public.job_secret;
@@ -120,7 +123,9 @@ GRANT EXECUTE ON FUNCTION public.login_verdict, public.login_refusals_after, pub
 GRANT UPDATE (approved_at) ON public.server TO wharf_control;
 GRANT UPDATE (role_ready_at, quick_limit, transfer_limit, build_limit) ON public.server TO wharf_control;
 GRANT DELETE ON public.server_token, public.idempotency, public.registry_check, public.registry_quota,
-  public.user_session, public.invitation TO wharf_control;
+  public.user_session, public.invitation, public.password_reset TO wharf_control;
+-- The operator makes a link for a new password, also of the last owner.
+GRANT INSERT ON public.password_reset TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.session_is_valid TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.application_turn TO wharf_control;
 GRANT UPDATE (outcome, digest, revision, error, finished_at, retained, image_deleted_at) ON public.build
@@ -164,9 +169,11 @@ GRANT SELECT (registry_id, shown) ON public.credential_source TO wharf_functions
 GRANT DELETE ON public.job, public.job_event TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE ON public.organization, public.database_epoch TO wharf_functions;
 GRANT INSERT ON public.api_key, public.registry_check, public.job_ended, public.audit_event TO wharf_functions;
-GRANT SELECT (api_key_id, organization_id, role, member_id, key_hash, expires_at) ON public.api_key TO wharf_functions;
+GRANT SELECT (api_key_id, organization_id, role, member_id, key_hash, expires_at, application_ids) ON public.api_key TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE ON public.user_account, public.member, public.invitation TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.user_session TO wharf_functions;
+GRANT SELECT, INSERT, UPDATE, DELETE ON public.password_reset TO wharf_functions;
+GRANT SELECT ON public.sign_in_provider TO wharf_functions;
 GRANT SELECT (actor_id), DELETE ON public.idempotency TO wharf_functions;
 GRANT SELECT (hook_id, organization_id, token_hash) ON public.deploy_hook TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.registry_quota TO wharf_functions;
@@ -183,7 +190,8 @@ GRANT EXECUTE ON FUNCTION public.job_backoff, public.job_close_attempt, public.j
   public.new_id, public.show_moment, public.webhook_error, public.webhook_add,
   public.send_notification, public.plain_text, public.readable_document, public.epoch_signature, public.epoch_mark,
   public.epoch_check, public.database_restored, public.caller, public.lesser_role, public.session_is_valid,
-  public.session_user_of, public.invitation_is_open TO wharf_functions;
+  public.session_user_of, public.invitation_is_open, public.user_has_proof, public.may_reset,
+  public.password_reset_is_open TO wharf_functions;
 GRANT CREATE ON SCHEMA public, worker_v1 TO wharf_functions;
 ALTER FUNCTION public.job_before_change OWNER TO wharf_functions;
 ALTER FUNCTION public.job_after_change OWNER TO wharf_functions;
@@ -210,6 +218,12 @@ ALTER FUNCTION public.user_change_name OWNER TO wharf_functions;
 ALTER FUNCTION public.invitation_accept OWNER TO wharf_functions;
 ALTER FUNCTION public.user_change_password OWNER TO wharf_functions;
 ALTER FUNCTION public.user_set_second_factor OWNER TO wharf_functions;
+ALTER FUNCTION public.user_has_proof OWNER TO wharf_functions;
+ALTER FUNCTION public.user_use_code OWNER TO wharf_functions;
+ALTER FUNCTION public.sign_in_refused OWNER TO wharf_functions;
+ALTER FUNCTION public.password_reset_make OWNER TO wharf_functions;
+ALTER FUNCTION public.password_reset_use OWNER TO wharf_functions;
+ALTER FUNCTION public.session_begin_by_provider OWNER TO wharf_functions;
 ALTER FUNCTION public.database_restored OWNER TO wharf_functions;
 ALTER FUNCTION public.organization_resume OWNER TO wharf_functions;
 ALTER FUNCTION worker_v1.me OWNER TO wharf_functions;

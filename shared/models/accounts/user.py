@@ -7,7 +7,7 @@ of the database alone begin sessions (``sessions.sql``), so the API's role canno
 
 from typing import Any
 
-from sqlalchemy import LargeBinary, UniqueConstraint
+from sqlalchemy import BigInteger, LargeBinary, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from shared.models.accounts.organization import ROLES
@@ -18,7 +18,8 @@ class User(SQLModel, table=True):
     """A person who signs in; ``email`` is in lower case.
 
     ``derivation`` are the parameters of argon2id. ``second_factor`` is the secret of one-time
-    passwords, encrypted with a key that only the password gives; null: there is none.
+    passwords, encrypted with a key that only the password gives; null: there is none. Its codes are
+    accepted after ``second_factor_step`` only. A refused sign-in was recorded at ``refused_at``.
     """
 
     __tablename__ = "user_account"
@@ -30,6 +31,8 @@ class User(SQLModel, table=True):
     derivation: dict[str, Any] = document(nullable=False)
     proof_hash: bytes = Field(sa_type=LargeBinary)
     second_factor: bytes | None = Field(default=None, sa_type=LargeBinary)
+    second_factor_step: int | None = Field(default=None, sa_type=BigInteger)
+    refused_at: Moment = moment()
     created_at: Moment = moment(default_now=True)
     signed_in_at: Moment = moment()
 
@@ -81,3 +84,27 @@ class UserSession(SQLModel, table=True):
     user_agent: str = ""
     created_at: Moment = moment(default_now=True)
     last_used_at: Moment = moment(default_now=True)
+
+
+class PasswordReset(SQLModel, table=True):
+    """A link for a new password, once, within an hour; without ``made_by`` the operator's."""
+
+    __tablename__ = "password_reset"
+
+    reset_id: str = Field(primary_key=True)
+    user_id: str = Field(foreign_key="user_account.user_id", ondelete="CASCADE", index=True)
+    token_hash: bytes = Field(sa_type=LargeBinary, unique=True)
+    made_by: str | None = None
+    created_at: Moment = moment(default_now=True)
+    expires_at: Moment = moment(default_now=True)
+    used_at: Moment = moment()
+
+
+class SignInProvider(SQLModel, table=True):
+    """The OIDC provider that signs people in; ``proof_hash`` is of the API's client secret."""
+
+    __tablename__ = "sign_in_provider"
+
+    issuer: str = Field(primary_key=True)
+    proof_hash: bytes = Field(sa_type=LargeBinary)
+    created_at: Moment = moment(default_now=True)

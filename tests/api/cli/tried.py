@@ -110,6 +110,13 @@ WAITED = ElsewhereTested(f"{WORK}/test_image.py", "test_the_exit_code_says_how_t
 PINNED = ElsewhereTested(f"{WORK}/test_compose.py", "test_the_pinned_file_is_written")
 PAGED = ElsewhereTested(f"{WORK}/test_job.py", "test_jobs_are_shown_by_page")
 
+RESET = ElsewhereTested(
+    "commands/accounts/test_user.py", "test_a_person_gets_a_link_for_a_new_password"
+)
+RECOVERED = ElsewhereTested(
+    "commands/accounts/test_user.py",
+    "test_the_last_owner_gets_in_again_with_the_database_url_of_control_alone",
+)
 PEOPLE = ElsewhereTested(
     "commands/accounts/test_user.py", "test_a_person_is_invited_gets_a_role_and_is_removed"
 )
@@ -510,6 +517,8 @@ COMMANDS = {
         ["nothing", "--yes"], {"invitation": ["a@b.example", "--yes"], "yes": YES}
     ),
     "user update": Command([], dict.fromkeys(("user", "role"), PEOPLE)),
+    "user reset": Command([], {"user": RESET}),
+    "user recover": Command([], {"email": RECOVERED}),
     "user remove": Command([], {"user": PEOPLE, "yes": YES}),
     "audit list": Command(
         [],

@@ -17,6 +17,7 @@ EXPIRED = (
     "DELETE FROM registry_quota WHERE observed_at < now() - interval '7 days'",
     "DELETE FROM user_session s WHERE NOT session_is_valid(s)",
     "DELETE FROM invitation WHERE expires_at < now() - interval '30 days'",
+    "DELETE FROM password_reset WHERE expires_at < now() - interval '30 days'",
     DELETE_EXPIRED_SET_ASIDE,
 )
 

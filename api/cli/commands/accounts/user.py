@@ -1,5 +1,7 @@
 """``wharf user``: list, invite, change and remove the people of the organization."""
 
+import os
+import sys
 from enum import StrEnum
 from typing import Annotated
 
@@ -124,6 +126,27 @@ def update(
         settings, "organization.updateMemberRole", {"memberId": found["id"], "role": role.value}
     )
     return lines(changed, [found["userId"]], [f"{found['user']['name']}: {role.value}"])
+
+
+@command(app, example="wharf user reset Ann", shows="user.createPasswordReset")
+def reset(settings: ClientSettings, user: User) -> Answer:
+    """Make a link for a new password; print it, and nothing else, to standard output."""
+    found = find(settings, USER, user)
+    created = call(settings, "user.createPasswordReset", {"userId": found["userId"]})
+    write_note(f"The link works once, until {created['expiresAt']}.")
+    return lines(created, [created["resetId"]], [f"{base_url(settings)}{created['path']}"])
+
+
+@app.command(epilog="Example: wharf user recover ann@example.com")
+def recover(
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="The person's e-mail address.")],
+) -> None:
+    """Make a link for a new password where wharf control runs, with its WHARF_DATABASE_URL.
+
+    No API key is needed, so the last owner gets in again too.
+    """
+    argv = (sys.executable, "-m", "api.cli.commands.accounts.recover", email)
+    os.execv(sys.executable, argv)  # noqa: S606 - no shell
 
 
 @command(app, example="wharf user remove Ann --yes", shows="user.remove")

@@ -107,7 +107,7 @@ async def test_links_for_the_first_owner_are_void_once_there_is_one(
 async def test_a_personal_key_does_not_count_as_the_last_administrator_s(
     viewer: Browser, client: httpx2.AsyncClient
 ) -> None:
-    await viewer.post("/account/keys", name="mine")
+    await viewer.post("/account/keys", name="mine", password=PASSWORD)
     [own] = [key for key in (await client.get("/api/apiKey.all")).json() if not key["memberId"]]
 
     answer = await client.post("/api/apiKey.remove", json={"apiKeyId": own["apiKeyId"]})

@@ -163,7 +163,7 @@ async def test_a_key_is_created_shown_once_and_removed(app: Starlette, owner: Br
 async def test_a_personal_key_has_the_role_of_its_person_and_goes_with_the_membership(
     app: Starlette, owner: Browser, viewer: Browser, client: httpx2.AsyncClient
 ) -> None:
-    made = await viewer.post("/account/keys", name="mine")
+    made = await viewer.post("/account/keys", name="mine", password=PASSWORD)
     key = re.search(r'data-copy="(wharf_[^"]+)"', made.text)
     assert key
     async with open_client(app, key[1]) as personal:
@@ -186,7 +186,7 @@ async def test_a_personal_key_has_the_role_of_its_person_and_goes_with_the_membe
 
 
 async def test_a_personal_key_is_removed_by_its_person(app: Starlette, viewer: Browser) -> None:
-    made = await viewer.post("/account/keys", name="mine")
+    made = await viewer.post("/account/keys", name="mine", password=PASSWORD)
     key = re.search(r'data-copy="(wharf_[^"]+)"', made.text)
     chosen = re.search(r'name="api_key_id" value="([^"]+)"', made.text)
     assert key
@@ -274,7 +274,11 @@ async def test_a_second_factor_is_asked_for_after_the_password(
     assert (await browser.sign_in(OWNER, NEW)).status_code == 401
     without = await owner.post("/account/second-factor/remove", password=NEW)
     assert without.status_code == 400
-    last = totp.at(now - 30)
+    used = totp.at(now - 30)
+    before = await owner.post("/account/second-factor/remove", password=NEW, code=used)
+    assert before.status_code == 400, "a later one was used"
+    now += 60
+    last = totp.at(now)
     await owner.post("/account/second-factor/remove", password=NEW, code=last)
     assert (await browser.sign_in(OWNER, NEW)).status_code == 303
 
