@@ -112,6 +112,10 @@ class AlreadyEndedError(ConflictError):
     code = "already_ended"
 
 
+class ChangedMeanwhileError(ConflictError):
+    code = "changed_meanwhile"
+
+
 class NotRepeatableError(ConflictError):
     code = "not_repeatable"
 

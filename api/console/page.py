@@ -70,13 +70,17 @@ class Visitor:
 
 @dataclass(frozen=True)
 class Page:
-    """A request; ``form`` holds the fields of a POST, each with its last value."""
+    """A request; ``form`` holds the fields of a POST, each with its last value.
+
+    ``warnings`` are those of the procedures that were called.
+    """
 
     request: Request
     resources: Resources
     procedures: Procedures
     visitor: Visitor | None = None
     form: Mapping[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def caller(self) -> Caller:
@@ -118,6 +122,7 @@ class Page:
         [answer] = await perform(self.resources, self.request, [call], self.caller)
         if isinstance(answer, Failure):
             raise answer.error
+        self.warnings.extend(each.message for each in answer.warnings)
         return json.loads(answer.shown)
 
     def may(self, role: Role) -> bool:
@@ -172,17 +177,15 @@ class Page:
             )
         return response
 
+    def with_warnings(self, text: str) -> str:
+        """Return a notice with the warnings of the procedures that were called."""
+        return " ".join([text, *(f"{each}." for each in dict.fromkeys(self.warnings))])
+
     def address(self, **changes: str | None) -> str:
         """Return the page's own address with other query parameters; ``None`` removes one."""
         merged = {**self.query, **changes}
         query = urlencode({name: value for name, value in merged.items() if value})
         return f"{self.request.url.path}?{query}" if query else self.request.url.path
-
-
-def notice_of(text: str, answer: object) -> str:
-    """Return a notice with the warnings of a procedure's answer, if it has any."""
-    warnings = answer.get("warnings", ()) if isinstance(answer, dict) else ()
-    return " ".join([text, *(f"{each['message']}." for each in warnings)])
 
 
 def read_form(body: bytes) -> dict[str, str]:

@@ -34,6 +34,7 @@ MEANINGS = {
     "certificate_invalid": (
         "A certificate or key for a registry is not whole, expired, no CA, or the two do not fit."
     ),
+    "changed_meanwhile": "Somebody else has changed it since the page of the console was opened.",
     "checksum_mismatch": "The upload's checksum differs from the declared one.",
     "command_unreadable": "The stored job cannot be read.",
     "compose_invalid": "This is not a valid compose file.",

@@ -4,6 +4,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from api.console.guard import require_unchanged, write_seen
 from api.console.page import ROOT, Page, PageRoute
 from api.procedure.auth import require_role
 from shared.errors import WharfError
@@ -73,6 +74,7 @@ async def update(page: Page) -> Response:
     webhook = await _find(page)
     changes = {name: value for name, value in _read(page).items() if value != webhook[name]}
     try:
+        require_unchanged(page.form, _stored(webhook))
         changed = await _update(page, **changes)
     except WharfError as error:
         return _render_form(page, webhook, error)
@@ -113,11 +115,12 @@ async def _render_one(page: Page, fault: WharfError | None = None) -> Response:
 def _render_form(
     page: Page, webhook: dict[str, Any] | None, fault: WharfError | None = None
 ) -> Response:
-    stored = {"url": webhook["url"], **_checked(webhook["events"])} if webhook else _checked(EVENTS)
+    stored = _stored(webhook) if webhook else _checked(EVENTS)
     return page.render(
         "webhooks/form.html",
         fault=fault,
         webhook=webhook,
+        seen=write_seen(stored) if webhook else "",
         values=page.form or stored,
         events=EVENTS,
         field=FIELD,
@@ -127,6 +130,10 @@ def _render_form(
 def _read(page: Page) -> dict[str, Any]:
     events = [name.removeprefix(FIELD) for name in page.form if name.startswith(FIELD)]
     return {"url": page.form.get("url", "").strip(), "events": sorted(events)}
+
+
+def _stored(webhook: dict[str, Any]) -> dict[str, str]:
+    return {"url": webhook["url"], **_checked(webhook["events"])}
 
 
 def _checked(events: Any) -> dict[str, str]:

@@ -18,6 +18,7 @@ REFUSALS = {
     "bad_input": "Correct the fields that `issues` names.",
     "busy": "Send the request again in a moment.",
     "certificate_invalid": "Give whole, valid certificates in PEM, and the key that fits.",
+    "changed_meanwhile": "Look at the changes, and send the form again.",
     "checksum_mismatch": "Send the upload again.",
     "code_needed": "Enter the code that the authenticator app shows.",
     "compose_invalid": "Correct the compose file as the message says.",

@@ -252,10 +252,11 @@ async def test_logs_of_what_runs_are_shown_as_text(
     application = await create_deployable(client, [server], rollbackActive=True)
     await make_point(client, server, application)
     path = f"/applications/{application['applicationId']}/logs"
-    assert "when you ask" in (await owner.get(path)).text
+    assert "when you ask" in (await owner.get(path, tail="500")).text
+    assert (await client.get("/api/job.all?kind=application.logs")).json()["jobs"] == []
 
     async with asyncio.TaskGroup() as group:
-        asked = group.create_task(owner.get(path, tail="100", since="all", search=""))
+        asked = group.create_task(owner.post(path, tail="100", since="all", search=""))
         await server.succeed_next({"lines": [f"2026-12-01T00:00:00Z {HOSTILE}"], "isCut": False})
 
     page = asked.result().text

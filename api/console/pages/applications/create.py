@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from api.console.page import ROOT, Page, PageRoute, notice_of
+from api.console.page import ROOT, Page, PageRoute
 from api.console.pages.applications import forms
 from api.console.pages.names import read_names
 from api.errors import InvalidFieldsError
@@ -62,7 +62,7 @@ async def go_on(page: Page) -> Response:
     except WharfError as error:
         return await _show(page, _step_of(error, number), typed, error)
     path = f"{ROOT}/applications/{created['applicationId']}"
-    return page.redirect(path, notice_of(f"{created['name']} was created.", created))
+    return page.redirect(path, page.with_warnings(f"{created['name']} was created."))
 
 
 async def _create(page: Page, typed: dict[str, str]) -> Any:

@@ -15,19 +15,24 @@ SEARCHED = 50
 
 
 async def show_all(page: Page, error: WharfError | None = None) -> Response:
-    """List the rollback points of one application, or of the first ones."""
+    """List the rollback points of one application, or of all by pages of applications."""
     names = await read_names(page)
     chosen = page.query.get("applicationId", "")
     shown = [chosen] if chosen else sorted(names.applications, key=names.applications.__getitem__)
+    first = _offset(page.query.get("from", ""))
+    on_page = shown[first:][:SHOWN_APPLICATIONS]
     found = await asyncio.gather(
-        *(page.call("rollback.all", applicationId=each) for each in shown[:SHOWN_APPLICATIONS])
+        *(page.call("rollback.all", applicationId=each) for each in on_page)
     )
     return page.render(
         "rollbacks/all.html",
         error=error,
         points=[point for points in found for point in points],
         chosen=chosen,
-        left_out=max(0, len(shown) - SHOWN_APPLICATIONS),
+        first=first,
+        on_page=len(on_page),
+        size=SHOWN_APPLICATIONS,
+        count=len(shown),
         names=names,
     )
 
@@ -89,6 +94,10 @@ async def delete(page: Page) -> Response:
     path = f"{ROOT}/rollbacks?applicationId={page.param('application_id')}"
     await page.call("rollback.delete", rollbackId=page.param("rollback_id"))
     return page.redirect(path, "The rollback point was deleted.")
+
+
+def _offset(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 0
 
 
 def _changed() -> DeploymentChangedError:

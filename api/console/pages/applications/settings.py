@@ -5,7 +5,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from api.console.page import ROOT, Page, PageRoute, notice_of
+from api.console.guard import require_unchanged, write_seen
+from api.console.page import ROOT, Page, PageRoute
 from api.console.pages.applications import forms
 from api.console.pages.names import read_names
 from shared.errors import InvalidInputError, NotFoundError, WharfError
@@ -64,6 +65,7 @@ async def show(
         application=application,
         source=application["sourceType"] or "",
         stored=stored,
+        seen=write_seen(stored),
         values={each: typed if fault and each == part else stored for each in PARTS},
         names=await read_names(page),
     )
@@ -77,14 +79,15 @@ async def change(page: Page) -> Response:
         raise NotFoundError("there is no such part")
     application = await page.call("application.one", **chosen)
     try:
+        require_unchanged(page.form, forms.fill(application))
         fields = PARTS[part](page.form, application["sourceType"] or "")
         if not fields:
             raise InvalidInputError("nothing was typed", remedy="Type what is to change.")
-        answer = await page.call("application.update", **chosen, **fields)
+        await page.call("application.update", **chosen, **fields)
     except WharfError as error:
         return await show(page, error, part)
     path = f"{ROOT}/applications/{chosen['applicationId']}/settings"
-    notice = notice_of("Saved. The next build and the next deployment use it.", answer)
+    notice = page.with_warnings("Saved. The next build and the next deployment use it.")
     return page.redirect(path, notice)
 
 

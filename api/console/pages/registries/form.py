@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from api.console.guard import require_unchanged, write_seen
 from api.console.page import ROOT, Page, PageRoute
 from api.console.pages.names import choose_server
 from api.console.pages.registries.login import (
@@ -67,8 +68,7 @@ async def create(page: Page) -> Response:
         )
     except WharfError as error:
         return await _render(page, None, fault=error)
-    warnings = " ".join(f"{each['message']}." for each in created.get("warnings", ()))
-    notice = f"{created['registryName']} is added. {warnings}".strip()
+    notice = page.with_warnings(f"{created['registryName']} is added.")
     return page.redirect(f"{ROOT}/registries/{created['registryId']}", notice)
 
 
@@ -86,6 +86,7 @@ async def update(page: Page) -> Response:
         test = await _test_first(page, registry)
         if not test.is_wanted:
             return await _render(page, registry, test=test)
+        require_unchanged(page.form, _seen(registry))
         changes = _find_changes(page, registry)
         if not changes:
             return page.redirect(_path(registry), "Nothing was changed.")
@@ -93,7 +94,7 @@ async def update(page: Page) -> Response:
         await page.call("registry.update", registryId=registry["registryId"], **changes, **force)
     except WharfError as error:
         return await _render(page, registry, fault=error)
-    return page.redirect(_path(registry), "The registry is changed.")
+    return page.redirect(_path(registry), page.with_warnings("The registry is changed."))
 
 
 async def _test_first(page: Page, registry: Registry | None) -> _Test:
@@ -152,6 +153,7 @@ async def _render(
         fault=fault,
         test=test,
         registry=registry,
+        seen=write_seen(_seen(registry)) if registry else "",
         values=typed or (_show(registry) if registry else {}),
         kinds=(KEEP, *KINDS) if registry else KINDS,
         servers=servers,
@@ -166,6 +168,11 @@ def _show(registry: Registry) -> dict[str, str]:
     checks = {name: "true" for name in CHECKS if registry[name]}
     chosen = {f"{name}:{each}": "true" for name in ALLOWED for each in registry[name]}
     return {"username": registry["username"], **texts, **checks, **chosen}
+
+
+def _seen(registry: Registry) -> dict[str, str]:
+    """Return what a change may overwrite: the fields of the form, and the time of the login."""
+    return {**_show(registry), "passwordChangedAt": registry["passwordChangedAt"] or ""}
 
 
 async def _find(page: Page) -> Registry:

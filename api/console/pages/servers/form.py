@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
+from api.console.guard import require_unchanged, write_seen
 from api.console.page import Page, PageRoute
 from api.console.pages.servers.one import SERVERS, render_one
 from api.jobs.wait_reasons import approve_line
@@ -54,10 +55,13 @@ async def update(page: Page) -> Response:
     server = await page.call("server.one", serverId=page.param("server_id"))
     changes = {name: value for name, value in _read(page).items() if value != server[name]}
     try:
+        require_unchanged(page.form, _show(server))
         await page.call("server.update", serverId=server["serverId"], **changes)
     except WharfError as error:
         return _render(page, server, error)
-    return page.redirect(f"{SERVERS}/{server['serverId']}", "The server is changed.")
+    return page.redirect(
+        f"{SERVERS}/{server['serverId']}", page.with_warnings("The server is changed.")
+    )
 
 
 def make_join_command(url: str, token: str) -> str:
@@ -86,6 +90,7 @@ def _render(
         "servers/form.html",
         fault=fault,
         server=server,
+        seen=write_seen(stored) if server else "",
         values=page.form or stored,
         roles=ROLES,
     )
