@@ -20,7 +20,9 @@ from api.sockets.acceptor import Acceptor, listen
 from api.sockets.protocol import HttpConnection
 from shared.errors import SetupError, in_sentences
 from shared.logs import OncePerSecond, configure_logs
+from shared.networks import is_loopback
 from shared.settings import ApiSettings, load
+from shared.tls import ServerCertificate
 
 GRACE_SECONDS = 5
 WAIT_SECONDS = 3
@@ -38,9 +40,11 @@ def main() -> None:
         logging.getLogger(name).addFilter(OncePerSecond())
     try:
         settings = load(ApiSettings, os.environ)
+        certificate = load_certificate(settings, arguments.host)
         key_file = os.environ.get("WHARF_VAULT_PUBLIC_KEY_FILE")
         app = create_app(settings, log=log, vault_key_file=Path(key_file) if key_file else None)
-        asyncio.run(serve(app, arguments.host, arguments.port, settings.trusted_proxies))
+        config = make_config(app, arguments.host, arguments.port, settings.trusted_proxies)
+        asyncio.run(serve(app, config, certificate))
     except SetupError as error:
         sys.exit(f"wharf api: {in_sentences(error.message, error.remedy)}")
 
@@ -64,25 +68,54 @@ def make_config(app: Starlette, host: str, port: int, proxies: str) -> uvicorn.C
     )
 
 
-async def serve(app: Starlette, host: str, port: int, proxies: str = "") -> None:
-    """Serve until SIGTERM or SIGINT; believe these proxies what they say of a caller.
+def load_certificate(settings: ApiSettings, host: str) -> ServerCertificate | None:
+    """Return the certificate with which the API serves TLS; ``None``: plain HTTP.
+
+    Raises:
+        SetupError: the certificate cannot be used, or other machines would get plain HTTP.
+    """
+    if settings.tls_certificate is not None and settings.tls_key is not None:
+        return ServerCertificate.load(settings.tls_certificate, settings.tls_key)
+    if settings.tls_certificate is not None or settings.tls_key is not None:
+        missing = "WHARF_TLS_KEY" if settings.tls_key is None else "WHARF_TLS_CERTIFICATE"
+        raise SetupError(
+            f"{missing} is missing", remedy="TLS needs both, the certificate and its key."
+        )
+    if not settings.allow_plain_http and not is_loopback(host):
+        raise SetupError(
+            f"without TLS the API does not listen on {host}, which other machines reach",
+            remedy="Set WHARF_TLS_CERTIFICATE and WHARF_TLS_KEY. Where a proxy does TLS in front "
+            "of the API, set WHARF_ALLOW_PLAIN_HTTP to true.",
+        )
+    return None
+
+
+async def serve(
+    app: Starlette, config: uvicorn.Config, certificate: ServerCertificate | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT, with TLS if there is a certificate.
 
     Raises:
         SetupError: the API cannot start with its settings.
     """
-    config = make_config(app, host, port, proxies)
     async with app.router.lifespan_context(app):
         # uvicorn handles these signals, and raises them again after it has stopped.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _already_stopping)
-        await Server(config, app).serve()
+        await Server(config, app, certificate).serve()
 
 
 class Server(uvicorn.Server):
     """Limit connections. On shutdown finish the received requests; end event streams and waits."""
 
-    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        app: Starlette,
+        certificate: ServerCertificate | None = None,
+    ) -> None:
         super().__init__(config)
+        self._certificate = certificate
         self._app = app
 
     @property
@@ -104,12 +137,15 @@ class Server(uvicorn.Server):
         def make_protocol() -> HttpConnection:
             return HttpConnection(self.config, self.server_state, self.lifespan.state, connections)
 
-        self.servers.append(Acceptor(listeners, connections, make_protocol))  # type: ignore[arg-type]
+        acceptor = Acceptor(listeners, connections, make_protocol, self._certificate)
+        self.servers.append(acceptor)  # type: ignore[arg-type]
 
     async def on_tick(self, counter: int) -> bool:
-        """Check the connections twice a second."""
+        """Check the connections, and whether the certificate changed, twice a second."""
         if counter % 5 == 0:
             self._resources.connections.check(asyncio.get_running_loop().time())
+            if self._certificate is not None:
+                self._certificate.refresh()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -43,6 +43,7 @@ from api.procedure.sessions import open_sessions
 from api.routers import PROCEDURES
 from api.sockets.connections import Connections, bound_connections
 from api.sockets.open_files import allow_open_files
+from api.sockets.strict_transport import StrictTransport
 from api.uploads.cleanup import cleaning_up
 from api.uploads.store import ContextStore
 from shared.database import NotificationHandler, Pool, listening, open_pool
@@ -166,6 +167,7 @@ def create_app(
     http_metrics = HttpMetrics()
     app.add_middleware(RequestId)
     app.add_middleware(CountRequests, metrics=http_metrics)
+    app.add_middleware(StrictTransport)
     _add_routes(app, http_metrics)
     return app
 

@@ -96,6 +96,11 @@ def is_address(host: str) -> bool:
     return True
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches what listens on ``host``."""
+    return host == "localhost" or (is_address(host) and ip_address(host).is_loopback)
+
+
 def is_number(host: str) -> bool:
     """Return whether it is digits and dots, but not an address (``127.1``): ambiguous."""
     return host.replace(".", "").isdigit() and not is_address(host)

@@ -81,7 +81,8 @@ class ApiSettings(DatabaseSettings):
     """Settings of the API; ``data_dir`` stores uploaded contexts for all API processes.
 
     ``flower_url`` is where people open Flower; the API itself does not. ``trusted_proxies`` are the
-    addresses and networks of proxies, separated by commas.
+    addresses and networks of proxies, separated by commas. ``tls_certificate`` and ``tls_key`` are
+    PEM files; without them only loopback addresses are served, unless ``allow_plain_http``.
     """
 
     vault_public_key: str
@@ -99,6 +100,9 @@ class ApiSettings(DatabaseSettings):
     connections_per_address: int | None = Field(default=None, ge=1)
     flower_url: str | None = None
     trusted_proxies: str = ""
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    allow_plain_http: bool = False
 
     @field_validator("trusted_proxies")
     @classmethod

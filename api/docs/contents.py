@@ -42,6 +42,7 @@ CONTENTS = (
             "how-to/command-line",
             "how-to/docker-compose",
             "how-to/many-servers",
+            "how-to/tls",
             "how-to/restore",
             "how-to/vault-key",
             "how-to/upgrade",

@@ -9,8 +9,10 @@ from typing import Any
 import structlog
 
 from api.sockets.connections import Connections, network_of
+from api.sockets.encryption import encrypt
 from shared.coroutines import end
 from shared.errors import SetupError
+from shared.tls import ServerCertificate
 
 BACKLOG = 1024
 PAUSE_SECONDS = 0.1
@@ -34,17 +36,20 @@ class Acceptor:
         listeners: Sequence[socket.socket],
         connections: Connections,
         make_protocol: Callable[[], asyncio.Protocol],
+        certificate: ServerCertificate | None = None,
     ) -> None:
+        self._certificate = certificate
+        self._handshakes: set[asyncio.Task[None]] = set()
         self._connections = connections
         self._make_protocol = make_protocol
         self._tasks = [asyncio.create_task(self._accept(listener)) for listener in listeners]
 
     def close(self) -> None:
-        for task in self._tasks:
+        for task in (*self._tasks, *self._handshakes):
             task.cancel()
 
     async def wait_closed(self) -> None:
-        await end(*self._tasks)
+        await end(*self._tasks, *self._handshakes)
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -61,15 +66,32 @@ class Acceptor:
                     await asyncio.sleep(PAUSE_SECONDS)
                     continue
                 is_short = False
-                if self._connections.admit(network_of(str(peer[0]))):
-                    await self._serve(accepted)
-                else:
+                address = network_of(str(peer[0]))
+                if self._connections.admit(address):
+                    await self._serve(accepted, address)
+                elif self._certificate is None:
                     _refuse(accepted)
+                else:
+                    accepted.close()
                 # sock_accept does not yield while connections are queued: let other tasks run.
                 await asyncio.sleep(0)
 
-    async def _serve(self, accepted: socket.socket) -> None:
+    async def _serve(self, accepted: socket.socket, address: str) -> None:
         loop = asyncio.get_running_loop()
+        if self._certificate is not None:
+            # In a task: other clients must not wait for this one's handshake.
+            task = loop.create_task(
+                encrypt(
+                    accepted,
+                    address,
+                    self._connections,
+                    self._certificate.context,
+                    self._make_protocol,
+                )
+            )
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+            return
         try:
             await loop.connect_accepted_socket(self._make_protocol, accepted)
         except OSError:

@@ -60,6 +60,21 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
             "The proxy has to keep the header `Host`."
         ),
     ),
+    "WHARF_TLS_CERTIFICATE": (
+        (),
+        (
+            "A PEM file with the certificate of the API and its chain: the API then serves HTTPS "
+            "only. A changed file is used for new connections within a second."
+        ),
+    ),
+    "WHARF_TLS_KEY": ((), "The PEM file with the key of that certificate, without a passphrase."),
+    "WHARF_ALLOW_PLAIN_HTTP": (
+        (),
+        (
+            "`true`: the API serves plain HTTP on addresses that other machines reach. For a proxy "
+            "that does TLS in front of it. Without it such an address needs a certificate."
+        ),
+    ),
     "WHARF_FLOWER_URL": (
         ("`wharf up`",),
         (

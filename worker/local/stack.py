@@ -322,6 +322,8 @@ class Stack:
                 "WHARF_API_RATE_PER_MINUTE": str(self.rate_per_minute),
                 "WHARF_DATA_DIR": str(self.directory.path),
                 "WHARF_FLOWER_URL": self.flower_url,
+                # The networks of namespaces do not leave this machine.
+                "WHARF_ALLOW_PLAIN_HTTP": "true",
             },
         )
         self.start_control()
