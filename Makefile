@@ -35,7 +35,7 @@ help:
 	@echo "make sequences 50 random sequences of deployments, rollbacks and faults on two Engines"
 	@echo "make bench     speed beside the peers', in one run (some minutes, on a quiet machine)"
 	@echo "make demo      all of the above, then the main job on parts of its own"
-	@echo "make up        everything on this machine, in the foreground"
+	@echo "make up        everything on this machine, in the foreground; UP='--port 4800' for another port"
 	@echo "make lint      format, lint, imports, types, dependencies"
 	@echo "make docs      write the reference pages and the Python client anew from the code"
 	@echo "make format    rewrite the sources in the one format"
@@ -81,7 +81,7 @@ demo: system install
 	$(RUN)/wharf demo
 
 up: install
-	$(RUN)/wharf up
+	$(RUN)/wharf up $(UP)
 
 lint: install
 	$(RUN)/ruff format --check .

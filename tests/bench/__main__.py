@@ -15,10 +15,10 @@ from tests.bench import (
     latency,
     logins,
     million,
-    pages,
     readers,
     transfers,
 )
+from tests.bench.console import consoles, newcomer, pages
 from tests.bench.measure import Figure, keep, table
 from tests.bench.scene import open_scene
 
@@ -34,6 +34,8 @@ PARTS = {
     "readers": readers,
     "million": million,
     "pages": pages,
+    "consoles": consoles,
+    "newcomer": newcomer,
 }
 KEPT = Path(".data/bench.json")
 

@@ -77,7 +77,7 @@ def open_tab(chromium: Chromium, url: str, node: Path, **options: Any) -> Iterat
 
         def record(message: ConsoleMessage) -> None:
             if message.type == "error":
-                tab.errors.append(message.text)
+                tab.errors.append(f"{message.text} {message.location['url']}")
 
         page.on("console", record)
         page.on("pageerror", lambda error: tab.errors.append(str(error)))

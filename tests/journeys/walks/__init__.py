@@ -1,0 +1,1 @@
+"""The README walked with the console alone and with the command line alone."""
