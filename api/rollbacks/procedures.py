@@ -269,14 +269,14 @@ async def _wait(context: Context, row: Rollback, job_id: str) -> EndedJob | None
 
 
 def _note(row: Rollback, ended: EndedJob) -> None:
-    """Change only what is shown; control writes the row, from the same job."""
+    """Change only what is shown; control writes the row, from the same job.
+
+    A verification that expired or was cancelled says nothing of the image.
+    """
     if ended.state is State.SUCCEEDED:
         row.verified_at, row.verification_error = row.checked_at, None
-    else:
-        row.verification_error = ended.error or {
-            "code": ended.state.value,
-            "message": "not verified",
-        }
+    elif ended.state is State.FAILED:
+        row.verification_error = ended.error
 
 
 async def _submit(context: Context, row: Rollback, server_id: str) -> str:

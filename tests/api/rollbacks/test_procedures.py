@@ -24,6 +24,7 @@ from tests.api.deploying import (
 )
 from tests.api.fleet import TestServer
 from tests.databases import Database
+from tests.waiting import wait_until
 
 KEPT = f"{KEEP}/myorg/my-app@{DIGEST}"
 MISSING = {"code": "image_not_found", "message": "there is no such image", "retryable": False}
@@ -266,6 +267,37 @@ async def test_a_point_whose_image_has_gone_is_not_offered_once_it_is_verified(
     await reconcile(scenario.server)
     [again] = await scenario.points()
     assert (again["offered"], again["error"]["code"]) == (False, "image_not_found")
+
+
+async def test_a_verification_that_did_not_take_place_changes_nothing(
+    scenario: RollbackScenario,
+) -> None:
+    await scenario.point()
+    scenario.database.execute(STALE)
+    chosen = {"applicationId": scenario.application_id}
+    asking = scenario.client.post("/api/rollback.verify", json=chosen)
+
+    async def cancel() -> None:
+        waiting = {"kind": "image.verify", "state": "queued"}
+
+        async def is_there() -> bool:
+            return bool(await jobs_of(scenario, waiting))
+
+        await wait_until(is_there)
+        [job] = await jobs_of(scenario, waiting)
+        await scenario.client.post("/api/job.cancel", json={"jobId": job["jobId"]})
+
+    answer, _ = await asyncio.gather(asking, cancel())
+
+    await reconcile(scenario.server)
+    for [point] in (answer.json(), await scenario.points()):
+        assert (point["offered"], point["error"]) == (True, None)
+
+
+async def jobs_of(scenario: RollbackScenario, chosen: dict[str, str]) -> list[dict[str, Any]]:
+    page = await scenario.client.get("/api/job.all", params=chosen)
+    jobs: list[dict[str, Any]] = page.json()["jobs"]
+    return jobs
 
 
 async def test_a_point_is_proved_once_a_day(scenario: RollbackScenario) -> None:

@@ -118,11 +118,14 @@ SELECT r.rollback_id AS row_id, r.organization_id, r.application_id, r.reference
  ORDER BY checked_at LIMIT 100
 """,
 )
+# A verification that expired or was cancelled says nothing of the image: it is repeated in an hour.
 RECORD_VERIFICATIONS = """
-UPDATE rollback r SET verification_job_id = NULL, checked_at = j.finished_at,
-  verification_error = CASE WHEN j.state = 'succeeded' THEN NULL
-    ELSE coalesce(j.error, '{"code": "cancelled", "message": "its verification was cancelled"}')
-    END,
+UPDATE rollback r SET verification_job_id = NULL,
+  checked_at = j.finished_at - CASE
+    WHEN j.state IN ('expired', 'cancelled') AND verification_error IS NULL THEN interval '23 hours'
+    ELSE interval '0' END,
+  verification_error = CASE j.state WHEN 'succeeded' THEN NULL WHEN 'failed' THEN j.error
+    ELSE verification_error END,
   verified_at = CASE WHEN j.state = 'succeeded' THEN j.finished_at ELSE verified_at END
   FROM job j WHERE j.job_id = r.verification_job_id AND j.finished_at IS NOT NULL
 """
