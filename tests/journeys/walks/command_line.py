@@ -114,8 +114,8 @@ class CommandLineWalk:
     def roll_back(self) -> None:
         end = time.monotonic() + SECONDS
         begun = time.monotonic()
-        while sum(each["offered"] for each in self.read("rollbacks", "list", "line")) < 2:
-            assert time.monotonic() < end, "there are no two verified rollback points"
+        while not any(map(is_former, points := self.read("rollbacks", "list", "line", "--verify"))):
+            assert time.monotonic() < end, f"no former version can be rolled back to: {points}"
             time.sleep(pause_after(time.monotonic() - begun))
         assert "@sha256:" in self.wharf("rollback", "line", "--wait")
 
@@ -231,3 +231,8 @@ class CommandLineWalk:
         )
         assert code is None or ran.returncode == code, (words, ran.returncode, ran.stderr)
         return ran.stdout or ran.stderr
+
+
+def is_former(point: dict[str, Any]) -> bool:
+    """Tell whether a rollback point may be rolled back to, and does not run."""
+    return bool(point["offered"] and not point["isRunning"])
