@@ -51,6 +51,9 @@ from api.servers import (
 from api.servers import (
     validation as server_check,
 )
+from api.signatures import keys as signing_key
+from api.signatures import policies as signature_policy
+from api.signatures import procedures as signature
 from api.webhooks import deliveries as webhook_delivery
 from api.webhooks import procedures as webhook
 
@@ -61,6 +64,7 @@ MODULES = (
     *(deployment, deployment_logs, rollback, deploy_hook),
     *(image, image_contents, compose, job, job_retry, job_statistics),
     *(webhook, webhook_delivery, organization, api_key),
+    *(signing_key, signature_policy, signature),
     *(user, members, password_resets, invitations, audit_log, restore),
     *(dokploy_application, dokploy_deployment, projects, installation, keys),
 )

@@ -30,7 +30,8 @@ class SealContext:
     ``purpose`` is ``credential`` (a stored registry password), ``credential_source`` (a source of
     such passwords, without username, of a registry or for a single job), ``client_key`` (of a
     registry or of one job, without username), ``password`` (given with a single job), ``login``
-    (for one server and one attempt), ``webhook`` (for an endpoint's host), or of an application
+    (for one server and one attempt), ``webhook`` (for an endpoint's host), ``signing_key`` (without
+    host and username), or of an application
     ``git_token``, ``git_ssh_key``, ``environment`` or ``build_secrets``, the last two without host
     and username.
     """

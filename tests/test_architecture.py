@@ -36,7 +36,8 @@ PARTS = {
         "uploads",
         *("accounts", "applications", "builds", "compose", "deploy_hooks", "deployments"),
         "dokploy",
-        *("images", "jobs", "operations", "registries", "rollbacks", "servers", "webhooks"),
+        *("images", "jobs", "operations", "registries", "rollbacks", "servers", "signatures"),
+        "webhooks",
     },
     "worker": {
         *("control", "server", "local", "engine", "oci"),
@@ -52,8 +53,8 @@ PARTS = {
     "shared": {
         *("compose", "credentials", "deployments", "jobs", "migrations", "models", "servers"),
         *("database", "errors", "faults", "networks", "reference", "settings", "vault", "versions"),
-        *("coroutines", "ids", "logs", "providers", "set_aside", "ssh", "tls", "untrusted"),
-        "webhooks",
+        *("coroutines", "ids", "logs", "providers", "set_aside", "signatures", "ssh", "tls"),
+        *("untrusted", "webhooks"),
     },
 }
 

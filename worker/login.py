@@ -18,6 +18,9 @@ GIT_SSH_KEY = "git_ssh_key"
 CONTEXT_TOKEN = "context_token"  # noqa: S105 - likewise
 BUILD_SECRETS = "build_secrets"
 ENVIRONMENT = "environment"
+SIGNING_KEY = "signing_key"
+TAG_SIGNATURE = "tag_signature"
+BUNDLE = "bundle"
 
 
 class Login(BaseModel):
@@ -97,7 +100,8 @@ class Grant(BaseModel):
 class Grants(BaseModel):
     """All logins and secrets of one attempt.
 
-    The keys of ``secrets`` are purposes of a build's sources, those of ``build_secrets`` the ids
+    The keys of ``secrets`` are purposes of a build's sources, or the forms of a signature (which is
+    not secret: no server gets the key that makes it), those of ``build_secrets`` the ids
     under which build steps mount them. ``environment`` holds the variables of a container. Grants
     are sent sealed; a worker acts on them, never on the job's row alone.
     """

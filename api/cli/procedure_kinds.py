@@ -48,6 +48,10 @@ QUERIES = frozenset(
         "settings.getDokployVersion",
         "settings.health",
         "settings.isCloud",
+        "signature.verify",
+        "signaturePolicy.one",
+        "signingKey.all",
+        "signingKey.one",
         "user.all",
         "user.get",
         "webhook.all",
@@ -77,6 +81,7 @@ SUBMITTING = frozenset(
         "registry.testRegistryById",
         "rollback.rollback",
         "server.check",
+        "signature.sign",
     }
 )
 """Procedures that submit work, and take an ``Idempotency-Key``."""

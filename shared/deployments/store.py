@@ -18,6 +18,7 @@ from shared.ids import make_id
 from shared.jobs.accesses import exclusive_key
 from shared.jobs.commands import ImagePull, Replace, ServiceReplace
 from shared.jobs.store.submit import Submission, submit_all, values_of
+from shared.signatures.policy import SignaturePolicy, find_policy
 
 DEADLINE = timedelta(hours=24)
 """A server that is offline for longer misses the deployment."""
@@ -128,7 +129,8 @@ async def store_deployment(connection: AsyncConnection[Any], plan: DeploymentPla
 
     Without a job that makes the image, the first pull has the deployment's own id.
     """
-    servers = list(_server_jobs(plan))
+    policy = await find_policy(connection, plan.application_id)
+    servers = list(_server_jobs(plan, policy))
     rows = [
         {
             "deployment_id": plan.deployment_id,
@@ -172,9 +174,9 @@ def _changes(job: Submission) -> bool:
     return isinstance(job.command, Replace)
 
 
-def _server_jobs(plan: DeploymentPlan) -> Iterator[_ServerJobs]:
+def _server_jobs(plan: DeploymentPlan, policy: SignaturePolicy | None) -> Iterator[_ServerJobs]:
     """Plan the jobs of each server. A batch of servers waits for the one before."""
-    pull, replace = _pull(plan), _replace(plan)
+    pull, replace = _pull(plan, policy), _replace(plan)
     earlier: list[str] = []
     for batch in _batches(plan):
         servers = [_jobs_on(plan, server_id, pull, replace, earlier) for server_id in batch]
@@ -199,13 +201,14 @@ def _jobs_on(
     return _ServerJobs(server_id, pulling, replacing)
 
 
-def _pull(plan: DeploymentPlan) -> ImagePull:
+def _pull(plan: DeploymentPlan, policy: SignaturePolicy | None) -> ImagePull:
     return ImagePull(
         reference=plan.image.reference,
         registry_id=plan.image.registry_id,
         preflight=True,
         platform=plan.settings.platform,
         made_by=plan.image.made_by,
+        policy=policy,
     )
 
 

@@ -21,6 +21,8 @@ from shared.jobs.commands import (
     Replace,
     ServiceLogin,
     ServiceReplace,
+    SignatureSign,
+    SignatureVerify,
 )
 from shared.jobs.diagnosis import Right
 from shared.jobs.sources import GitSource
@@ -56,9 +58,16 @@ def _needed(command: Command) -> Iterator[Access]:
             yield _at_host(command)
         case ImageBuild():
             yield from _bases(command)
-        case ImagePull() | ImageVerify() | ImageInspect() | ServiceReplace() | ServiceLogin():
+        case (
+            ImagePull()
+            | ImageVerify()
+            | ImageInspect()
+            | SignatureVerify()
+            | ServiceReplace()
+            | ServiceLogin()
+        ):
             yield from _pull(command.target, command.registry_id)
-        case ImagePush():
+        case ImagePush() | SignatureSign():
             yield _access(command.target, _PUSH, command.registry_id)
         case ImageDelete():
             yield _access(command.target, _DELETE, command.registry_id)
@@ -78,7 +87,7 @@ def exclusive_key(command: Command, server_id: str) -> str | None:
     A push and a copy to one tag exclude each other.
     """
     match command:
-        case ImagePush() | ImageCopy():
+        case ImagePush() | ImageCopy() | SignatureSign():
             return f"push:{command.reference}"
         case ImagePull():
             return f"pull:{server_id}:{command.reference}"
@@ -112,7 +121,7 @@ def quota_keys(command: Command, server_id: str) -> list[str]:
 def _pulls(command: Command) -> Iterator[tuple[str, str | None]]:
     """Yield the host and the registry's id of each image that is read from a registry."""
     match command:
-        case ImagePull() | ImageVerify() | ImageInspect():
+        case ImagePull() | ImageVerify() | ImageInspect() | SignatureVerify():
             yield command.target.registry, command.registry_id
         case ServiceReplace():
             for _ in range(command.replicas):  # on as many nodes at most

@@ -16,6 +16,7 @@ from shared.jobs.containers import HealthProbe, Mounted, PublishedPort
 from shared.jobs.deletion import Known
 from shared.jobs.sources import GitSource, Source
 from shared.reference import Reference, parse_reference
+from shared.signatures.policy import SignatureForm, SignaturePolicy
 from shared.ssh.address import is_ssh
 
 ANY_REPOSITORY = "*"
@@ -37,6 +38,8 @@ class Kind(StrEnum):
     IMAGE_INSPECT = "image.inspect"
     IMAGE_TAGS = "image.tags"
     IMAGE_REPOSITORIES = "image.repositories"
+    SIGNATURE_SIGN = "signature.sign"
+    SIGNATURE_VERIFY = "signature.verify"
     COMPOSE_PULL = "compose.pull"
     CONTAINER_REPLACE = "container.replace"
     SERVICE_REPLACE = "service.replace"
@@ -118,7 +121,7 @@ class ImagePull(ImageCommand):
 
     ``preflight``: check first that the pull can succeed, and that the image is missing. ``made_by``
     is the job whose result holds the image's digest; the release of this job puts the digest into
-    ``reference`` and clears ``made_by``.
+    ``reference`` and clears ``made_by``. ``policy`` is checked before anything is pulled.
     """
 
     kind: ClassVar[Kind] = Kind.IMAGE_PULL
@@ -127,6 +130,11 @@ class ImagePull(ImageCommand):
     made_by: str | None = None
     preflight: bool = False
     platform: str | None = None
+    policy: SignaturePolicy | None = None
+
+    @property
+    def version(self) -> int:
+        return 1 if self.policy is None else 2  # an older worker checks no signature
 
 
 class ImagePush(ImageCommand):
@@ -251,6 +259,30 @@ class ImageRepositories(Command):
     registry_id: str
     limit: int
     after: str = ""
+
+
+class SignatureSign(ImageCommand):
+    """Store a signature beside the image, whose reference has its digest.
+
+    Control makes the signature with the key ``signing_key_id``; the server stores it, in each of
+    ``forms``.
+    """
+
+    kind: ClassVar[Kind] = Kind.SIGNATURE_SIGN
+
+    registry_id: str
+    signing_key_id: str
+    fingerprint: str
+    forms: tuple[SignatureForm, ...]
+
+
+class SignatureVerify(ImageCommand):
+    """Compare the signatures beside an image with a policy; change nothing."""
+
+    kind: ClassVar[Kind] = Kind.SIGNATURE_VERIFY
+
+    registry_id: str | None = None
+    policy: SignaturePolicy
 
 
 class ComposeImage(BaseModel):
@@ -397,7 +429,7 @@ RULES: dict[Kind, Rule] = {
     Kind.SERVER_CHECK: Rule(ServerCheck, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
     Kind.REGISTRY_TEST: Rule(RegistryTest, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
     Kind.IMAGE_TAG: Rule(ImageTag, 1, JobClass.QUICK, timedelta(seconds=18), 3, 0),
-    Kind.IMAGE_PULL: Rule(ImagePull, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 2),
+    Kind.IMAGE_PULL: Rule(ImagePull, 2, JobClass.TRANSFER, timedelta(hours=2), 3, 2),
     Kind.COMPOSE_PULL: Rule(ComposePull, 2, JobClass.TRANSFER, timedelta(hours=2), 3, 2),
     Kind.IMAGE_PUSH: Rule(ImagePush, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 1),
     Kind.IMAGE_COPY: Rule(ImageCopy, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 0),
@@ -408,6 +440,8 @@ RULES: dict[Kind, Rule] = {
     Kind.IMAGE_REPOSITORIES: Rule(
         ImageRepositories, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1
     ),
+    Kind.SIGNATURE_SIGN: Rule(SignatureSign, 1, JobClass.TRANSFER, timedelta(minutes=5), 3, 0),
+    Kind.SIGNATURE_VERIFY: Rule(SignatureVerify, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
     Kind.SERVICE_REPLACE: Rule(ServiceReplace, 2, JobClass.TRANSFER, timedelta(minutes=90), 10, 2),
     Kind.CONTAINER_REPLACE: Rule(
         ContainerReplace, 2, JobClass.TRANSFER, timedelta(minutes=90), 10, 2

@@ -160,6 +160,43 @@ class ListResult(_Result):
     refusal: str = ""
 
 
+class SignResult(_Result):
+    """The stored signature of an image; ``attached`` are the digests of its manifests."""
+
+    reference: str
+    digest: str
+    fingerprint: str
+    attached: tuple[str, ...] = ()
+
+
+class SignatureProof(_Result):
+    """A document about the image that a key of the policy has signed."""
+
+    predicate_type: str
+    fingerprint: str
+    form: str
+
+
+class PolicyViolation(_Result):
+    """A requirement of the policy that is not met."""
+
+    code: str
+    message: str
+
+
+class SignatureResult(_Result):
+    """What the documents beside an image prove; without ``violations`` the policy is satisfied.
+
+    ``gaps`` say what could not be read.
+    """
+
+    reference: str
+    digest: str
+    proofs: tuple[SignatureProof, ...] = ()
+    violations: tuple[PolicyViolation, ...] = ()
+    gaps: tuple[str, ...] = ()
+
+
 class DeleteResult(_Result):
     """The outcome of deleting an image that nothing needs.
 

@@ -3,6 +3,7 @@
 from sqlmodel import SQLModel
 
 from shared.models.accounts.organization import ApiKey, AuditEvent, Organization
+from shared.models.accounts.signing_key import SigningKey
 from shared.models.accounts.user import (
     Invitation,
     Member,
@@ -97,6 +98,7 @@ __all__ = [
     "ServerToken",
     "SetAside",
     "SignInProvider",
+    "SigningKey",
     "User",
     "UserSession",
     "Webhook",

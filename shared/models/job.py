@@ -248,7 +248,7 @@ class JobSecret(SQLModel, table=True):
     __table_args__ = (
         CheckConstraint(
             "(purpose IN ('password', 'client_key', 'git_token', 'git_ssh_key', 'build_secrets',"
-            " 'environment', 'credential_source') AND attempt = 0)"
+            " 'environment', 'credential_source', 'signing_key') AND attempt = 0)"
             " OR (purpose = 'login' AND attempt > 0)",
             name="purpose_known",
         ),

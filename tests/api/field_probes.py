@@ -419,6 +419,45 @@ PROBES: dict[str, Probe] = {
     "job.one": Probe({"jobId": "$build"}, {"jobId": NOTHING}),
     "job.cancel": Probe({"jobId": "$new_build"}, {"jobId": NOTHING}, ("new_build",)),
     "job.retry": Probe({"jobId": "$cancelled_pull"}, {"jobId": NOTHING}, ("cancelled_pull",)),
+    "signature.sign": Probe(
+        {"image": f"ghcr.io/a/b@{DIGEST}", "registryId": "$registry", "signingKeyId": "$signing"},
+        {
+            "image": f"ghcr.io/a/c@{DIGEST}",
+            "registryId": NOTHING,
+            "signingKeyId": NOTHING,
+            "forms": ["tag"],
+            "serverId": NOTHING,
+        },
+    ),
+    "signature.verify": Probe(
+        {"image": "ghcr.io/a/b:1", "signingKeyIds": ["$signing"]},
+        {
+            "image": "ghcr.io/a/c:1",
+            "registryId": NOTHING,
+            "applicationId": NOTHING,
+            "signingKeyIds": [NOTHING],
+            "predicateTypes": ["https://spdx.dev/Document"],
+            "serverId": NOTHING,
+        },
+    ),
+    "signaturePolicy.one": Probe({}, {"applicationId": NOTHING}),
+    "signaturePolicy.set": Probe(
+        {"applicationId": "$application"},
+        {
+            "applicationId": NOTHING,
+            "mode": "warn",
+            "signingKeyIds": [NOTHING],
+            "predicateTypes": ["https://spdx.dev/Document"],
+            "inherit": True,
+        },
+    ),
+    "signingKey.create": Probe({"name": "one"}, {"name": "two", "publicKey": "no key"}),
+    "signingKey.all": Probe({}, {}),
+    "signingKey.one": Probe({"signingKeyId": "$signing"}, {"signingKeyId": NOTHING}),
+    "signingKey.retire": Probe({"signingKeyId": "$signing"}, {"signingKeyId": NOTHING}),
+    "signingKey.remove": Probe(
+        {"signingKeyId": "$spare_signing"}, {"signingKeyId": NOTHING}, ("spare_signing",)
+    ),
     "webhook.create": Probe(
         {"url": "https://a.example/"},
         {"url": "https://b.example/", "events": ["build.ended"]},

@@ -10,6 +10,7 @@ import httpx2
 import psycopg
 
 from api.procedure.procedure import Procedure
+from shared.ids import make_id
 from shared.vault import PrivateKey
 from tests.api.asking import create_application, create_registry
 from tests.api.deploying import create_deployable, deploy, make_point
@@ -53,9 +54,8 @@ class Scene:
         match name:
             case "registry" | "testing" | "kept_login" | "used_registry":
                 await self._make_registry(name)
-            case "webhook":
-                made = await self.post("webhook.create", url="https://a.example/")
-                self.names[name] = made["webhookId"]
+            case "webhook" | "signing" | "spare_signing":
+                await self._make_own(name)
             case "application" | "ssh_application":
                 await self._make_application(name)
             case "new_build" | "new_deployment" | "cancelled_pull":
@@ -99,6 +99,15 @@ class Scene:
             (member_id, self.names["organization"], user_id),
         )
         self.names |= {"user": user_id, "member": member_id}
+
+    async def _make_own(self, name: str) -> None:
+        """One thing of the organization that belongs to nothing else."""
+        if name == "webhook":
+            made = await self.post("webhook.create", url="https://a.example/")
+            self.names[name] = made["webhookId"]
+        else:
+            made = await self.post("signingKey.create", name=f"{name} {make_id()}")
+            self.names[name] = made["signingKeyId"]
 
     async def _make_registry(self, name: str) -> None:
         """A registry; by its name, its login is changing or has changed, or it is used."""
@@ -206,7 +215,8 @@ async def _fill(scene: Scene, server: TestServer) -> None:
     image = await create_application(client, name="image", dockerImage="ghcr.io/a/b:1")
     scene.names["image_application"] = image["applicationId"]
     scene.names["organization"] = image["organizationId"]
-    for name in ("registry", "webhook", "application", "paused_server", "gone_server"):
+    fresh = ("registry", "webhook", "application", "paused_server", "gone_server")
+    for name in (*fresh, "signing", "spare_signing"):
         await scene.make(name)
     scene.names["own_key"] = (await client.get("/api/apiKey.all")).json()[0]["apiKeyId"]
     keys = PrivateKey.generate(), PrivateKey.generate()

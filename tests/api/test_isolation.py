@@ -13,7 +13,7 @@ from tests.databases import Database
 TABLES = (
     *("registry", "server", "server_token", "application", "application_server", "build"),
     *("context", "context_token", "deployment", "deployment_server", "rollback"),
-    *("webhook", "webhook_delivery", "deploy_hook"),
+    *("webhook", "webhook_delivery", "deploy_hook", "signing_key"),
     *("job", "job_secret", "job_event", "audit_event"),
     *("member", "invitation", "password_reset"),
 )
@@ -39,6 +39,7 @@ NO_LOOK_UP = {
 IDS = ("Id", "Ids")
 OWN = {"applicationId": "own application"}
 COMPOSE = "services: {web: {image: nginx}}"
+SIGNED = f"ghcr.io/a/b@sha256:{'1' * 64}"
 AD_HOC = {"registryUrl": "ghcr.io", "username": "u", "password": "p"}
 
 # The inputs of each procedure that names a thing; ids stand for one of the other organization.
@@ -143,6 +144,27 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("job.all", {"serverId": "server"}),
     ("job.all", {"registryId": "registry"}),
     ("job.all", {"applicationId": "application"}),
+    ("signature.sign", {"image": SIGNED, "registryId": "registry", "signingKeyId": "own signing"}),
+    ("signature.sign", {"image": SIGNED, "registryId": "own registry", "signingKeyId": "signing"}),
+    (
+        "signature.sign",
+        {
+            "image": SIGNED,
+            "registryId": "own registry",
+            "signingKeyId": "own signing",
+            "serverId": "server",
+        },
+    ),
+    ("signature.verify", {"image": SIGNED, "registryId": "registry"}),
+    ("signature.verify", {"image": SIGNED, "applicationId": "application"}),
+    ("signature.verify", {"image": SIGNED, "signingKeyIds": ["signing"]}),
+    ("signature.verify", {"image": SIGNED, "serverId": "server"}),
+    ("signaturePolicy.one", {"applicationId": "application"}),
+    ("signaturePolicy.set", {"applicationId": "application"}),
+    ("signaturePolicy.set", {"mode": "warn", "signingKeyIds": ["signing"]}),
+    ("signingKey.one", {"signingKeyId": "signing"}),
+    ("signingKey.retire", {"signingKeyId": "signing"}),
+    ("signingKey.remove", {"signingKeyId": "signing"}),
     ("webhook.one", {"webhookId": "webhook"}),
     ("webhook.update", {"webhookId": "webhook", "enabled": False}),
     ("webhook.remove", {"webhookId": "webhook"}),
@@ -178,6 +200,12 @@ async def build_something(client: httpx2.AsyncClient) -> dict[str, Any]:
     assert (await client.post("/api/application.saveGitProvider", json=source)).is_success
     built: dict[str, Any] = (await client.post("/api/application.build", json=chosen)).json()
     return built
+
+
+async def create_signing_key(client: httpx2.AsyncClient) -> str:
+    return str(
+        (await client.post("/api/signingKey.create", json={"name": "a"})).json()["signingKeyId"]
+    )
 
 
 async def create_hook(client: httpx2.AsyncClient) -> str:
@@ -224,6 +252,8 @@ async def test_an_object_of_another_organization_is_not_found_and_nothing_happen
         "server": server.server_id,
         "context": (await upload_context(client, built["applicationId"]))["contextId"],
         "webhook": subscribed,
+        "signing": await create_signing_key(client),
+        "own signing": await create_signing_key(stranger),
         "hook": await create_hook(client),
         "delivery": sent.json()[0]["deliveryId"],
         "job": job["jobId"],
@@ -321,6 +351,10 @@ async def test_a_member_may_use_and_not_change(
         "application.saveBuildType": {**of_application, "buildType": "dockerfile"},
         "application.saveEnvironment": {**of_application, "env": "A=1"},
         "organization.updateSettings": {"rotateAfterDays": 1},
+        "signaturePolicy.set": {"mode": "warn"},
+        "signingKey.create": {"name": "x"},
+        "signingKey.retire": {"signingKeyId": "x"},
+        "signingKey.remove": {"signingKeyId": "x"},
         "webhook.create": {"url": "https://hooks.example/a"},
         "webhook.update": {"webhookId": "x", "enabled": False},
         "webhook.remove": {"webhookId": "x"},

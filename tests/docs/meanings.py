@@ -31,6 +31,7 @@ MEANINGS = {
     ),
     "busy": "This process is at its limit of requests.",
     "cancelled": "The job was cancelled.",
+    "cannot_sign": "The signing key is retired, or only a public key.",
     "certificate_invalid": (
         "A certificate or key for a registry is not whole, expired, no CA, or the two do not fit."
     ),
@@ -225,6 +226,7 @@ MEANINGS = {
         "Too many wrong API keys, tokens or passwords came from this IP address or for an account."
     ),
     "too_many_replicas": "A server runs one container of an application.",
+    "too_many_signing_keys": "The organization has as many signing keys as are allowed.",
     "too_many_webhooks": "The organization has as many webhooks as it may have.",
     "transfer_timeout": "The attempt took longer than its time limit.",
     "unauthenticated": "There is no API key, or it is not valid.",

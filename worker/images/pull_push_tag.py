@@ -11,6 +11,7 @@ from worker.engine import images
 from worker.engine.images import LocalImage
 from worker.engine.transport.connection import CONTROL_TIMEOUT
 from worker.images.preflight import prepare
+from worker.images.signatures import hold_to_policy
 from worker.jobs import transfers
 from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.last_step import PROGRESS_LAG_SECONDS, LastStep, carry_out
@@ -39,10 +40,14 @@ TAG_SECONDS = 2 * CONTROL_TIMEOUT.total_seconds() + 1
 async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
     """Pull the image; the Engine verifies each layer against the reported digest.
 
-    A preflight fails early if the pull would fail. If the image is already local, the result is
-    that image: the registry is not asked, and ``verified_by`` stays empty.
+    An image that its policy refuses is not pulled. A preflight fails early if the pull would fail.
+    If the image is already local, the result is that image, and ``verified_by`` stays empty.
     """
     target = command.target
+    warnings: tuple[str, ...] = ()
+    if command.policy is not None:
+        reading = await find_login(grants, target, "pull", tools) if command.registry_id else None
+        warnings = await hold_to_policy(command.policy, target, reading, tools)
     here = await prepare(command, grants, attempt, tools) if command.preflight else None
     if here is not None:
         return ImageResult(
@@ -50,6 +55,7 @@ async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tool
             digest=target.digest,
             image_id=here.image_id,
             size_bytes=here.size_bytes,
+            warnings=warnings,
         )
     login = await find_login(grants, target, "pull", tools) if command.registry_id else None
     engine_login = await find_engine_login(Transfer("pull", target, login), tools)
@@ -68,6 +74,7 @@ async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tool
         image_id=pulled.image_id,
         size_bytes=local.size_bytes,
         verified_by="server",
+        warnings=warnings,
     )
 
 

@@ -29,6 +29,8 @@ from shared.jobs.commands import (
     ServerCheck,
     ServiceLogin,
     ServiceReplace,
+    SignatureSign,
+    SignatureVerify,
 )
 from shared.networks import parse_networks
 from shared.settings import WorkerSettings
@@ -39,7 +41,7 @@ from worker.deployments.host_paths import HostPaths
 from worker.deployments.recovery import RecoveryJournal
 from worker.deployments.tools import DeploymentTools
 from worker.engine.transport.connection import Engine
-from worker.images import compose, verification
+from worker.images import compose, signatures, verification
 from worker.images import copy as copies
 from worker.images import pull_push_tag as images
 from worker.jobs.attempt import Attempt
@@ -55,6 +57,8 @@ from worker.server.runtime import OpenedWork
 
 RegistryRead = ImageInspect | ImageTags | ImageRepositories
 """Commands that only read what is in a registry."""
+
+Signing = SignatureSign | SignatureVerify
 
 
 async def open_work(
@@ -105,6 +109,7 @@ def _begin(
             | ImageVerify()
             | ImageDelete()
             | (ImageInspect() | ImageTags() | ImageRepositories())
+            | (SignatureSign() | SignatureVerify())
         ):
             handling = _run_at_registry(command, grants, attempt, tools)
         case ServerCheck():
@@ -155,7 +160,7 @@ def _change_application(
 
 
 def _run_at_registry(
-    command: RegistryTest | ImageCopy | ImageVerify | ImageDelete | RegistryRead,
+    command: RegistryTest | ImageCopy | ImageVerify | ImageDelete | RegistryRead | Signing,
     grants: Grants,
     attempt: Attempt,
     tools: Tools,
@@ -170,8 +175,18 @@ def _run_at_registry(
             return verification.verify(command, grants, tools)
         case ImageDelete():
             return verification.delete(command, grants, attempt, tools)
+        case SignatureSign() | SignatureVerify():
+            return _use_signatures(command, grants, tools)
         case _:
             return _read_registry(command, grants, tools)
+
+
+def _use_signatures(command: Signing, grants: Grants, tools: Tools) -> Awaitable[BaseModel]:
+    match command:
+        case SignatureSign():
+            return signatures.sign(command, grants, tools)
+        case SignatureVerify():
+            return signatures.verify_signatures(command, grants, tools)
 
 
 def _read_registry(command: RegistryRead, grants: Grants, tools: Tools) -> Awaitable[BaseModel]:

@@ -12,7 +12,13 @@ from psycopg import sql
 
 from shared.credentials.kinds import source_context
 from shared.jobs.accesses import accesses
-from shared.jobs.commands import Command, ImageBuild, Replace, parse_command
+from shared.jobs.commands import (
+    Command,
+    ImageBuild,
+    Replace,
+    SignatureSign,
+    parse_command,
+)
 from shared.jobs.sources import GitSource
 from shared.ssh.address import SshAddress
 from shared.vault import SealContext
@@ -81,6 +87,18 @@ def _source(row: Row) -> SealContext:
 
 def _webhook(row: Row) -> SealContext:
     return seal_context(row["organization_id"], row["webhook_id"], row["url"])
+
+
+def _signing_key(row: Row) -> SealContext:
+    return SealContext("signing_key", row["organization_id"], row["signing_key_id"], "", "")
+
+
+def _signing_key_of_job(row: Row) -> SealContext:
+    match _command(row):
+        case SignatureSign(signing_key_id=signing_key_id):
+            return SealContext("signing_key", row["organization_id"], signing_key_id, "", "")
+        case _:
+            raise ValueError("not a signature")
 
 
 def _of_application(purpose: str) -> Callable[[Row], SealContext]:
@@ -164,6 +182,7 @@ _OF_JOB: dict[str, Callable[[Row], SealContext]] = {
     "git_ssh_key": _of_build("git_ssh_key"),
     "build_secrets": _of_variables("build_secrets"),
     "environment": _of_variables("environment"),
+    "signing_key": _signing_key_of_job,
 }
 """The purposes of ``job_secret``; a ``login`` is sealed to a server, not to the vault."""
 
@@ -208,6 +227,14 @@ PLACES = (
         "secret",
         _webhook,
         "target.organization_id, target.webhook_id, target.url",
+    ),
+    Place(
+        "signing_key.private_key",
+        "signing_key",
+        "signing_key_id",
+        "private_key",
+        _signing_key,
+        "target.organization_id, target.signing_key_id",
     ),
     *(
         Place(

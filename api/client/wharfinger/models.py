@@ -613,6 +613,8 @@ JobKind = Annotated[
         "image.inspect",
         "image.tags",
         "image.repositories",
+        "signature.sign",
+        "signature.verify",
         "compose.pull",
         "container.replace",
         "service.replace",
@@ -673,6 +675,18 @@ class OrganizationSettings(Model):
     rotate_after_days: int
 
 
+class Policy(Model):
+    """A policy; `source` says whether it is the application's own or the organization's.
+
+    One signature by any of the keys is enough, and one attestation of each of `predicateTypes`.
+    """
+
+    mode: Annotated[Literal["off", "warn", "enforce"], OPEN]
+    signing_key_ids: list[str]
+    predicate_types: list[str]
+    source: Annotated[Literal["application", "organization"], OPEN]
+
+
 ProbeOutcome = Annotated[Literal["ok", "failed", "warning", "skipped", "not_run"], OPEN]
 """A `warning` ends nothing; `skipped`: not requested; `not_run`: not reached."""
 ProbeStage = Annotated[
@@ -681,6 +695,12 @@ ProbeStage = Annotated[
     ],
     OPEN,
 ]
+
+
+class Proof(Model):
+    predicate_type: str
+    fingerprint: str
+    form: str
 
 
 class QueuedData(Model):
@@ -813,6 +833,32 @@ class ServerValidationCheck(Model):
     remedy: str = ""
 
 
+class SignedImage(Model):
+    """The stored signature; `attached` are the digests of its manifests."""
+
+    reference: str
+    digest: str
+    fingerprint: str
+    attached: list[str]
+
+
+class SigningKey(Model):
+    """A key without its private part.
+
+    `publicKey` is what `cosign verify --key` reads. A key that `canSign` is the organization's
+    own; others only check signatures. A retired key signs no more, and what it signed is still
+    accepted.
+    """
+
+    signing_key_id: str
+    name: str
+    fingerprint: str
+    public_key: str
+    can_sign: bool
+    created_at: datetime
+    retired_at: datetime | None
+
+
 class SwarmHealthCheckInput(Model):
     """Dokploy's form of a health check, which is the Engine's: times in nanoseconds."""
 
@@ -845,6 +891,11 @@ class TagList(Model):
     tags: list[str]
     next: str | None
     left_out: int
+
+
+class Violation(Model):
+    code: str
+    message: str
 
 
 class Webhook(Model):
@@ -1567,6 +1618,20 @@ class ServerValidation(Model):
     server_id: str
     is_good: bool
     checks: list[ServerValidationCheck]
+
+
+class VerifiedImage(Model):
+    """What is proved about an image. It is `verified` if there are no `violations`.
+
+    `gaps` say what could not be read.
+    """
+
+    reference: str
+    digest: str
+    verified: bool
+    proofs: list[Proof]
+    violations: list[Violation]
+    gaps: list[str]
 
 
 class Environment(Model):

@@ -3146,7 +3146,7 @@ class ServerProcedures(Group):
 
         Args:
             join_token: Token with which a worker joins, once within 15 minutes; shown only once.
-            public_key: Public key of the server.
+            public_key: Public key: of a server, or that checks signatures (PEM).
             role_verifier: SCRAM-SHA-256 verifier of the server's database password.
             broker_password_hash: SHA-256 of the server's broker password, in hexadecimal.
         """
@@ -3205,6 +3205,313 @@ class SettingsProcedures(Group):
         Needs an API key of any role.
         """
         return self._call(Call[bool]("settings.isCloud", bool, "GET", {}))
+
+
+class SignatureProcedures(Group):
+    """Procedures of `signature`."""
+
+    @overload
+    def sign(
+        self,
+        *,
+        image: str,
+        registry_id: str,
+        signing_key_id: str,
+        forms: list[Literal["tag", "bundle"]] | Omit = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: Literal[False] = False,
+    ) -> models.SignedImage: ...
+
+    @overload
+    def sign(
+        self,
+        *,
+        image: str,
+        registry_id: str,
+        signing_key_id: str,
+        forms: list[Literal["tag", "bundle"]] | Omit = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: Literal[True],
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    def sign(
+        self,
+        *,
+        image: str,
+        registry_id: str,
+        signing_key_id: str,
+        forms: list[Literal["tag", "bundle"]] | Omit = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: bool,
+    ) -> models.SignedImage | models.AcceptedJob: ...
+
+    def sign(
+        self,
+        *,
+        image: str,
+        registry_id: str,
+        signing_key_id: str,
+        forms: list[Literal["tag", "bundle"]] | Omit = OMIT,
+        server_id: str | Omit | None = OMIT,
+        idempotency_key: str | None = None,
+        respond_async: bool = False,
+    ) -> models.SignedImage | models.AcceptedJob:
+        """Sign an image's digest, and store the signature beside it in its registry.
+
+        `cosign verify --key` accepts it. Control makes the signature; a server stores it.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            image: Name of the image.
+            registry_id: Id of the registry.
+            signing_key_id: Id of the signing key.
+            forms: Where the signature is stored: `tag` (cosign 2), `bundle` (cosign 3).
+            server_id: Id of the server.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+            respond_async: Do not wait for the job: return its id at once.
+        """
+        return self._call(
+            Call[models.SignedImage | models.AcceptedJob](
+                "signature.sign",
+                models.AcceptedJob if respond_async else models.SignedImage,
+                "POST",
+                {
+                    "image": image,
+                    "registryId": registry_id,
+                    "signingKeyId": signing_key_id,
+                    "forms": forms,
+                    "serverId": server_id,
+                },
+                takes_key=True,
+                idempotency_key=idempotency_key,
+                respond_async=respond_async,
+            )
+        )
+
+    @overload
+    def verify(
+        self,
+        image: str,
+        *,
+        registry_id: str | Omit | None = OMIT,
+        application_id: str | Omit | None = OMIT,
+        signing_key_ids: list[str] | Omit = OMIT,
+        predicate_types: list[str] | Omit = OMIT,
+        server_id: str | Omit | None = OMIT,
+        respond_async: Literal[False] = False,
+    ) -> models.VerifiedImage: ...
+
+    @overload
+    def verify(
+        self,
+        image: str,
+        *,
+        registry_id: str | Omit | None = OMIT,
+        application_id: str | Omit | None = OMIT,
+        signing_key_ids: list[str] | Omit = OMIT,
+        predicate_types: list[str] | Omit = OMIT,
+        server_id: str | Omit | None = OMIT,
+        respond_async: Literal[True],
+    ) -> models.AcceptedJob: ...
+
+    @overload
+    def verify(
+        self,
+        image: str,
+        *,
+        registry_id: str | Omit | None = OMIT,
+        application_id: str | Omit | None = OMIT,
+        signing_key_ids: list[str] | Omit = OMIT,
+        predicate_types: list[str] | Omit = OMIT,
+        server_id: str | Omit | None = OMIT,
+        respond_async: bool,
+    ) -> models.VerifiedImage | models.AcceptedJob: ...
+
+    def verify(
+        self,
+        image: str,
+        *,
+        registry_id: str | Omit | None = OMIT,
+        application_id: str | Omit | None = OMIT,
+        signing_key_ids: list[str] | Omit = OMIT,
+        predicate_types: list[str] | Omit = OMIT,
+        server_id: str | Omit | None = OMIT,
+        respond_async: bool = False,
+    ) -> models.VerifiedImage | models.AcceptedJob:
+        """Verify the signatures and attestations beside an image, against keys or a policy.
+
+        Both forms of cosign are read: tags and referrers. A server asks the registry, so this
+        waits for a quick job. An image that is not signed is an answer with `violations`, not
+        an error.
+
+        Needs an API key of any role.
+
+        Args:
+            image: Name of the image, with the host of its registry.
+            registry_id: Id of the registry.
+            application_id: Id of the application.
+            signing_key_ids: Ids of the keys, one of which has to have signed.
+            predicate_types: Types of the attestations that are required.
+            server_id: Id of the server.
+            respond_async: Do not wait for the job: return its id at once.
+        """
+        return self._call(
+            Call[models.VerifiedImage | models.AcceptedJob](
+                "signature.verify",
+                models.AcceptedJob if respond_async else models.VerifiedImage,
+                "GET",
+                {
+                    "image": image,
+                    "registryId": registry_id,
+                    "applicationId": application_id,
+                    "signingKeyIds": signing_key_ids,
+                    "predicateTypes": predicate_types,
+                    "serverId": server_id,
+                },
+                respond_async=respond_async,
+            )
+        )
+
+
+class SignaturePolicyProcedures(Group):
+    """Procedures of `signaturePolicy`."""
+
+    def one(self, *, application_id: str | Omit | None = OMIT) -> models.Policy:
+        """Return the policy that holds for an application, or the organization's.
+
+        Needs an API key of any role.
+
+        Args:
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[models.Policy](
+                "signaturePolicy.one", models.Policy, "GET", {"applicationId": application_id}
+            )
+        )
+
+    def set(
+        self,
+        *,
+        application_id: str | Omit | None = OMIT,
+        mode: Literal["off", "warn", "enforce"] | Omit = OMIT,
+        signing_key_ids: list[str] | Omit = OMIT,
+        predicate_types: list[str] | Omit = OMIT,
+        inherit: bool | Omit = OMIT,
+    ) -> models.Policy:
+        """Set the signature policy of an application, or of the organization by default.
+
+        `enforce` refuses to deploy or roll back to an image that does not satisfy it: on each
+        server, before the image is pulled. `warn` deploys it and adds a warning to the job.
+        Deployments that were requested earlier keep the policy of that time.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            application_id: Id of the application.
+            mode: `off`, `warn`, or `enforce`, which refuses to deploy.
+            signing_key_ids: Ids of the keys, one of which has to have signed.
+            predicate_types: Types of the attestations that are required.
+            inherit: Whether the application gets the organization's policy again.
+        """
+        return self._call(
+            Call[models.Policy](
+                "signaturePolicy.set",
+                models.Policy,
+                "POST",
+                {
+                    "applicationId": application_id,
+                    "mode": mode,
+                    "signingKeyIds": signing_key_ids,
+                    "predicateTypes": predicate_types,
+                    "inherit": inherit,
+                },
+            )
+        )
+
+
+class SigningKeyProcedures(Group):
+    """Procedures of `signingKey`."""
+
+    def create(self, name: str, *, public_key: str | Omit | None = OMIT) -> models.SigningKey:
+        """Make a key pair that signs images (ECDSA P-256, as cosign makes it), or add a public
+        key.
+
+        The private key is sealed at once: only control opens it, to sign. No server gets it,
+        and nobody can read it.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            name: Name.
+            public_key: Public key: of a server, or that checks signatures (PEM).
+        """
+        return self._call(
+            Call[models.SigningKey](
+                "signingKey.create",
+                models.SigningKey,
+                "POST",
+                {"name": name, "publicKey": public_key},
+            )
+        )
+
+    def all(self) -> list[models.SigningKey]:
+        """List the organization's signing keys, the oldest first.
+
+        Needs an API key of any role.
+        """
+        return self._call(
+            Call[list[models.SigningKey]]("signingKey.all", list[models.SigningKey], "GET", {})
+        )
+
+    def one(self, signing_key_id: str) -> models.SigningKey:
+        """Return one signing key, with its public key.
+
+        Needs an API key of any role.
+
+        Args:
+            signing_key_id: Id of the signing key.
+        """
+        return self._call(
+            Call[models.SigningKey](
+                "signingKey.one", models.SigningKey, "GET", {"signingKeyId": signing_key_id}
+            )
+        )
+
+    def retire(self, signing_key_id: str) -> models.SigningKey:
+        """Let a key sign no more. Policies that list it still accept what it has signed.
+
+        To rotate a key: create another one, add it to the policies, and retire this one.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            signing_key_id: Id of the signing key.
+        """
+        return self._call(
+            Call[models.SigningKey](
+                "signingKey.retire", models.SigningKey, "POST", {"signingKeyId": signing_key_id}
+            )
+        )
+
+    def remove(self, signing_key_id: str) -> models.SigningKey:
+        """Remove a key that no policy lists. What it signed can be checked by its public key only.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            signing_key_id: Id of the signing key.
+        """
+        return self._call(
+            Call[models.SigningKey](
+                "signingKey.remove", models.SigningKey, "POST", {"signingKeyId": signing_key_id}
+            )
+        )
 
 
 class UserProcedures(Group):
@@ -3470,5 +3777,8 @@ class Procedures:
         self.rollback = RollbackProcedures(caller)
         self.server = ServerProcedures(caller)
         self.settings = SettingsProcedures(caller)
+        self.signature = SignatureProcedures(caller)
+        self.signature_policy = SignaturePolicyProcedures(caller)
+        self.signing_key = SigningKeyProcedures(caller)
         self.user = UserProcedures(caller)
         self.webhook = WebhookProcedures(caller)

@@ -97,6 +97,7 @@ CONDITIONS = {
     "build_not_succeeded": (
         "Choose another build from `build.all`, or leave the build out so that a new one is made."
     ),
+    "cannot_sign": "Choose a key that `canSign`, or create one.",
     "digest_unknown": "Build again.",
     "health_check_too_slow": "Lower the intervals, timeouts or retries of the health check.",
     "host_path_not_allowed": (
@@ -119,6 +120,7 @@ CONDITIONS = {
     "server_paused": "Resume the server with `server.resume`, or choose another one.",
     "source_not_docker": "Save a repository or a ready image first.",
     "too_many_replicas": "Set `replicas` to 1, or `runtime` to `service`.",
+    "too_many_signing_keys": "Remove a signing key.",
     "too_many_webhooks": "Remove a webhook.",
     "webhook_disabled": "Enable the webhook with `webhook.update`.",
 }

@@ -28,6 +28,7 @@ from api.http.openapi.objects import (
     DIGEST,
     DRAINED_SERVER,
     ENVIRONMENT,
+    FINISHED_AT,
     HOOK_ID,
     INSPECTED_IMAGE,
     INVITATION,
@@ -62,6 +63,10 @@ from api.http.openapi.objects import (
     ROTATION,
     SERVER,
     SERVER_ID,
+    SIGNATURE_POLICY,
+    SIGNED,
+    SIGNING_KEY,
+    SIGNING_KEY_ID,
     STATISTICS,
     STOPPED_APPLICATION,
     TAG_LIST,
@@ -266,6 +271,43 @@ EXAMPLES: Mapping[str, Example] = {
             "verifiedBy": None,
         },
     ),
+    "signature.sign": Example(
+        {"image": SIGNED["reference"], **BY_REGISTRY, "signingKeyId": SIGNING_KEY_ID},
+        {**SIGNED, "attached": [DIGEST]},
+    ),
+    "signature.verify": Example(
+        {"image": SIGNED["reference"]},
+        {
+            "reference": SIGNED["reference"],
+            "digest": DIGEST,
+            "verified": False,
+            "proofs": [],
+            "violations": [
+                {
+                    "code": "signature_missing",
+                    "message": f"{DIGEST} has no signature by {SIGNING_KEY['fingerprint']}",
+                }
+            ],
+            "gaps": [],
+        },
+    ),
+    "signaturePolicy.one": Example({"applicationId": APPLICATION_ID}, SIGNATURE_POLICY),
+    "signaturePolicy.set": Example(
+        {
+            "applicationId": APPLICATION_ID,
+            "mode": "enforce",
+            "signingKeyIds": [SIGNING_KEY_ID],
+            "predicateTypes": ["https://spdx.dev/Document"],
+        },
+        SIGNATURE_POLICY,
+    ),
+    "signingKey.create": Example({"name": "release"}, SIGNING_KEY),
+    "signingKey.all": Example({}, [SIGNING_KEY]),
+    "signingKey.one": Example({"signingKeyId": SIGNING_KEY_ID}, SIGNING_KEY),
+    "signingKey.retire": Example(
+        {"signingKeyId": SIGNING_KEY_ID}, {**SIGNING_KEY, "retiredAt": FINISHED_AT}
+    ),
+    "signingKey.remove": Example({"signingKeyId": SIGNING_KEY_ID}, SIGNING_KEY),
     "compose.pull": Example({"composeFile": COMPOSE, **BY_SERVER}, ACCEPTED),
     "job.all": Example(
         {"limit": 50, "state": "succeeded"},

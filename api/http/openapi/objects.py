@@ -25,6 +25,7 @@ ROTATION_ID = "0197c1e4-0a00-7000-8000-000000000011"
 USER_ID = "0197c1e4-0a00-7000-8000-000000000012"
 MEMBER_ID = "0197c1e4-0a00-7000-8000-000000000013"
 INVITATION_ID = "0197c1e4-0a00-7000-8000-000000000014"
+SIGNING_KEY_ID = "0197c1e4-0a00-7000-8000-000000000015"
 
 CREATED_AT = "2026-07-01T09:00:00.000Z"
 STARTED_AT = "2026-07-01T09:00:01.000Z"
@@ -436,6 +437,27 @@ JOB_DETAIL: Example = {
     ],
     "events": [JOB_EVENT],
     "flowerUrl": f"https://flower.example/task/{JOB_ID}.1",
+}
+SIGNING_KEY: Example = {
+    "signingKeyId": SIGNING_KEY_ID,
+    "name": "release",
+    "fingerprint": f"sha256:{'5' * 64}",
+    "publicKey": "-----BEGIN PUBLIC KEY-----\n…\n-----END PUBLIC KEY-----\n",
+    "canSign": True,
+    "createdAt": CREATED_AT,
+    "retiredAt": None,
+}
+SIGNATURE_POLICY: Example = {
+    "mode": "enforce",
+    "signingKeyIds": [SIGNING_KEY_ID],
+    "predicateTypes": ["https://spdx.dev/Document"],
+    "source": "application",
+}
+SIGNED: Example = {
+    "reference": f"ghcr.io/acme/shop@{DIGEST}",
+    "digest": DIGEST,
+    "fingerprint": SIGNING_KEY["fingerprint"],
+    "attached": [DIGEST],
 }
 WEBHOOK: Example = {
     "webhookId": WEBHOOK_ID,

@@ -127,7 +127,8 @@ BEGIN
   SELECT * INTO who FROM public.caller();
   IF who.organization_id IS DISTINCT FROM NEW.organization_id OR NEW.requested_by <> who.id
      OR who.role = 'viewer' AND coalesce(to_jsonb(NEW)->>'kind', '') NOT IN (
-          'application.logs', 'image.inspect', 'image.tags', 'image.repositories')
+          'application.logs', 'image.inspect', 'image.tags', 'image.repositories',
+          'signature.verify')
      OR public.is_beyond_key(TG_TABLE_NAME, to_jsonb(NEW)) THEN
     RAISE EXCEPTION '%: needs the key of who asks for it', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
   END IF;
@@ -213,6 +214,8 @@ CREATE OR REPLACE TRIGGER require_key_of_answer BEFORE INSERT OR UPDATE ON publi
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.application_server
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.webhook
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.signing_key
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.deploy_hook
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin', 'last_used_at');

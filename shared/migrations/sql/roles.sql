@@ -28,7 +28,8 @@ REVOKE SELECT ON public.job_secret, public.database_epoch FROM wharf_api;
 GRANT INSERT ON public.api_key, public.registry, public.server, public.server_token,
   public.job, public.job_secret, public.job_need, public.audit_event TO wharf_api;
 GRANT UPDATE (last_used_at) ON public.api_key TO wharf_api;
-GRANT UPDATE (rotate_after_days, name) ON public.organization TO wharf_api;
+GRANT UPDATE (rotate_after_days, name, signature_policy) ON public.organization TO wharf_api;
+GRANT INSERT, DELETE, UPDATE (name, retired_at) ON public.signing_key TO wharf_api;
 -- Sessions and members begin and change with a proof (people.sql). The API records the use of a session.
 REVOKE SELECT ON public.user_account FROM wharf_api;
 GRANT SELECT (user_id, email, name, salt, derivation, second_factor, created_at, signed_in_at)
@@ -76,7 +77,7 @@ GRANT UPDATE (name, app_name, description, source_type, docker_image, git_url, g
   build_args, build_secrets, build_secret_names, env, env_names, platform, registry_id, build_registry_id,
   rollback_registry_id, rollback_active, build_server_id, health_check, ports, mounts, replicas, rollbacks_to_keep,
   latest_wins, last_version, runtime, rollout_batch, rollout_on_failure, stop_signal, stop_grace_seconds,
-  allowed_keys) ON public.application TO wharf_api;
+  allowed_keys, signature_policy) ON public.application TO wharf_api;
 -- It records that a token for a context was used. It makes no token.
 GRANT INSERT ON public.context TO wharf_api;
 GRANT UPDATE (used_at) ON public.context_token TO wharf_api;

@@ -25,6 +25,7 @@ async def store_everything(client: httpx2.AsyncClient, server: TestServer) -> No
     await _post(client, "webhook.create", url="https://hooks.example/x")
     await _submit_tests(client)
     await _store_applications(client, server)
+    await _sign(client)
 
 
 async def _store_registries(client: httpx2.AsyncClient) -> None:
@@ -65,6 +66,18 @@ async def _store_applications(client: httpx2.AsyncClient, server: TestServer) ->
             await _post(client, "application.generateDeployKey", **chosen)
         await _post(client, "application.saveEnvironment", **chosen, **VARIABLES)
         await _post(client, "application.deploy", **chosen)
+
+
+async def _sign(client: httpx2.AsyncClient) -> None:
+    registry = await create_registry(client, registryUrl="signed.lan:5000", imagePrefix=None)
+    key = await _post(client, "signingKey.create", name="release")
+    await _post(
+        client,
+        "signature.sign",
+        image=f"signed.lan:5000/team/app@sha256:{'1' * 64}",
+        registryId=registry["registryId"],
+        signingKeyId=key["signingKeyId"],
+    )
 
 
 def _client_pair() -> dict[str, str]:

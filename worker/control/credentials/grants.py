@@ -9,25 +9,33 @@ from pydantic import BaseModel, SecretStr, TypeAdapter
 from shared.errors import CredentialError, RegistryError, UnmetConditionError
 from shared.faults import Fault, FaultCode
 from shared.jobs.accesses import Access, accesses, hosts_of
-from shared.jobs.commands import Command, ImageBuild, Kind, Replace, parse_command
+from shared.jobs.commands import Command, ImageBuild, Kind, Replace, SignatureSign, parse_command
 from shared.jobs.diagnosis import Stage
 from shared.jobs.permissions import require_allowed
 from shared.jobs.sources import GitSource
 from shared.jobs.store.release import Released
 from shared.providers import read_expiry
+from shared.reference import require_digest
+from shared.signatures.keys import SigningKey
 from shared.ssh.address import is_ssh
 from shared.vault import KeyRing, PublicKey, SealContext
 from worker.login import (
     BUILD_SECRETS,
+    BUNDLE,
     CONTEXT_TOKEN,
     ENVIRONMENT,
     GIT_SSH_KEY,
     GIT_TOKEN,
+    SIGNING_KEY,
+    TAG_SIGNATURE,
     Grant,
     Grants,
     Login,
     login_context,
 )
+from worker.oci.signatures.bundle import make_bundle
+from worker.oci.signatures.documents import SIGNATURE
+from worker.oci.signatures.writing import sign_for_tag
 from worker.registry_tls import RegistryTls
 
 _VARIABLES = TypeAdapter(dict[str, SecretStr])
@@ -218,6 +226,8 @@ def _open_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, 
     match command:
         case ImageBuild(source=GitSource() as source):
             purpose = GIT_SSH_KEY if is_ssh(source.url) else GIT_TOKEN
+        case SignatureSign():
+            return make_signatures(vault, job, command)
         case _:
             return {}
     if purpose not in job.sealed:
@@ -230,6 +240,22 @@ def _open_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, 
         source.username,
     )
     return {purpose: SecretStr(vault.open(job.sealed[purpose], context))}
+
+
+def make_signatures(vault: KeyRing, job: Released, command: SignatureSign) -> dict[str, SecretStr]:
+    """Sign an image's digest: the key stays here, the server gets the signatures."""
+    if SIGNING_KEY not in job.sealed:
+        raise CredentialError("the job has no signing key", remedy="Repeat the request.")
+    key_id, target = command.signing_key_id, command.target
+    context = SealContext(SIGNING_KEY, job.organization_id, key_id, "", "")
+    key = SigningKey.parse(vault.open(job.sealed[SIGNING_KEY], context))
+    digest = target.digest or ""
+    require_digest(digest)
+    bundle = make_bundle(digest, SIGNATURE, {}, key).decode()
+    return {
+        TAG_SIGNATURE: SecretStr(sign_for_tag(target.name, digest, key)),
+        BUNDLE: SecretStr(bundle),
+    }
 
 
 def _open_variables(

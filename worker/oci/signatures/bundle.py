@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shared.signatures.keys import PublicKey, SigningKey
 from worker.oci.signatures.documents import SIGNATURE, Form, SignedDocument, Statement
 from worker.oci.signatures.dsse import (
     PAYLOAD_TYPE,
@@ -21,7 +22,6 @@ from worker.oci.signatures.dsse import (
     make_statement,
     read_envelope,
 )
-from worker.oci.signatures.keys import PublicKey, SigningKey
 
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 BUNDLE_TYPE_PREFIX = "application/vnd.dev.sigstore.bundle"

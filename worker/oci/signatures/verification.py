@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from shared.faults import FaultCode
+from shared.signatures.keys import PublicKey
 from worker.oci.signatures.documents import SIGNATURE, Form, SignedDocument
-from worker.oci.signatures.keys import PublicKey
 
 
 @dataclass(frozen=True)

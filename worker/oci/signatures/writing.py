@@ -4,10 +4,10 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shared.signatures.keys import SigningKey
 from worker.oci.images.attached_manifests import Attachment, name_referrers_tag
 from worker.oci.registry.manifest import Descriptor, make_manifest
 from worker.oci.signatures import bundle, simple_signing
-from worker.oci.signatures.keys import SigningKey
 from worker.oci.signatures.tagged import MANIFEST_TYPE, add_layers, describe
 
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
@@ -22,10 +22,17 @@ class Stored:
     blobs: Mapping[str, bytes]
 
 
-def sign_for_tag(repository: str, digest: str, key: SigningKey) -> Stored:
-    """Sign an image in the format of cosign 2. ``repository`` has its registry's host."""
+def sign_for_tag(repository: str, digest: str, key: SigningKey) -> str:
+    """Sign an image in the format of cosign 2: return the signature in base64.
+
+    ``repository`` has its registry's host.
+    """
+    return base64.b64encode(key.sign(simple_signing.make_payload(repository, digest))).decode()
+
+
+def store_tag_signature(repository: str, digest: str, signature: str) -> Stored:
+    """Return what a registry stores for a signature by `sign_for_tag`."""
     payload = simple_signing.make_payload(repository, digest)
-    signature = base64.b64encode(key.sign(payload)).decode()
     layer = describe(simple_signing.LAYER_TYPE, payload) | {
         "annotations": {simple_signing.SIGNATURE_ANNOTATION: signature}
     }

@@ -447,12 +447,12 @@ def test_the_order_of_the_kinds_is_a_matter_of_their_rules() -> None:
     quick, transfers = (
         [
             *("server.check", "registry.test", "image.inspect", "image.tags"),
-            *("image.repositories", "application.logs", "application.control"),
+            *("image.repositories", "signature.verify", "application.logs", "application.control"),
             *("image.tag", "image.verify", "service.login"),
         ],
         [
             *("image.pull", "compose.pull", "service.replace", "container.replace"),
-            *("image.push", "image.copy", "image.delete"),
+            *("image.push", "image.copy", "image.delete", "signature.sign"),
         ],
     )
     assert order == ["image.build", *quick, *transfers]

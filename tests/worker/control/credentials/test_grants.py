@@ -25,15 +25,18 @@ from shared.jobs.commands import (
     ImageTag,
     ImageVerify,
     RegistryTest,
+    SignatureSign,
 )
 from shared.jobs.sources import GitSource, UploadSource
 from shared.jobs.store.release import Released
 from shared.reference import parse_reference
+from shared.signatures.keys import SigningKey
 from shared.vault import KeyRing, PrivateKey, SealContext
 from worker.control.credentials.context_tokens import make_token
 from worker.control.credentials.grants import seal_grants
 from worker.login import (
     BUILD_SECRETS,
+    BUNDLE,
     CONTEXT_TOKEN,
     ENVIRONMENT,
     GIT_SSH_KEY,
@@ -42,6 +45,9 @@ from worker.login import (
     Grants,
     login_context,
 )
+from worker.oci.signatures.bundle import parse_bundle
+from worker.oci.signatures.verification import Requirements
+from worker.oci.signatures.verification import verify as verify_documents
 from worker.registry_tls import RegistryTls
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -557,3 +563,44 @@ def test_a_token_that_says_it_has_expired_is_given_to_no_server(command: Command
     assert caught.value.code == FaultCode.AUTH_EXPIRED
     assert "expired at 2026-11-30 12:00:00 UTC" in caught.value.message
     assert token not in str(caught.value.fault())
+
+
+def test_a_server_gets_the_signatures_of_an_image_and_not_the_key() -> None:
+    key = SigningKey.generate()
+    context = SealContext("signing_key", "organization", "key", "", "")
+    command = SignatureSign(
+        reference=f"{HOST}/team/app@sha256:{'a' * 64}",
+        registry_id="registry",
+        signing_key_id="key",
+        fingerprint=key.public.fingerprint,
+        forms=("tag", "bundle"),
+    )
+    job = make_job(command, sealed={"signing_key": VAULT.public.seal(key.pem, context)})
+
+    text = seal_grants(RING, job)
+
+    assert text is not None
+    opened = KeyRing([SERVER]).open(text, context_of(job))
+    assert "PRIVATE KEY" not in opened
+    document = parse_bundle(
+        Grants.model_validate_json(opened).secrets[BUNDLE].get_secret_value().encode()
+    )
+    assert document
+    required = Requirements((key.public,))
+    assert verify_documents(f"sha256:{'a' * 64}", [document], required).violations == ()
+
+
+def test_a_key_of_another_organization_does_not_sign() -> None:
+    key = SigningKey.generate()
+    context = SealContext("signing_key", "another", "key", "", "")
+    command = SignatureSign(
+        reference=f"{HOST}/team/app@sha256:{'a' * 64}",
+        registry_id="registry",
+        signing_key_id="key",
+        fingerprint=key.public.fingerprint,
+        forms=("tag",),
+    )
+    job = make_job(command, sealed={"signing_key": VAULT.public.seal(key.pem, context)})
+
+    with pytest.raises(CredentialError):
+        seal_grants(RING, job)

@@ -8,6 +8,7 @@ import pytest
 
 from shared.faults import FaultCode
 from shared.reference import parse_reference
+from shared.signatures.keys import PublicKey, SigningKey
 from tests.cosign import VERSIONS, Cosign, find_cosign
 from tests.fakes.front import open_front
 from tests.fakes.immutable import ImmutableTags
@@ -27,10 +28,14 @@ from worker.oci.attachment_writer import AttachmentWriter
 from worker.oci.registry.manifest import Descriptor
 from worker.oci.signatures.bundle import make_bundle
 from worker.oci.signatures.documents import SIGNATURE, Form
-from worker.oci.signatures.keys import PublicKey, SigningKey
 from worker.oci.signatures.reading import read_documents
 from worker.oci.signatures.verification import Requirements, Verdict, verify
-from worker.oci.signatures.writing import Stored, sign_for_tag, store_bundle
+from worker.oci.signatures.writing import (
+    Stored,
+    sign_for_tag,
+    store_bundle,
+    store_tag_signature,
+)
 from worker.oci.transport.settings import ConnectionSettings
 
 SBOM_TYPE = "https://cyclonedx.org/bom"
@@ -68,6 +73,10 @@ async def published(open_registry: LocalRegistry, request: pytest.FixtureRequest
     )
     await RepositoryFixture(open_registry.host, "team/app").put("1", image)
     return Published(open_registry, image)
+
+
+def tag_signature(name: str, digest: str, key: SigningKey) -> Stored:
+    return store_tag_signature(name, digest, sign_for_tag(name, digest, key))
 
 
 async def verify_at(
@@ -143,7 +152,7 @@ async def test_cosign_accepts_what_is_signed_here(
         settings,
         store_bundle(published.subject, bundle, SIGNATURE)
         if cosign.is_version_3
-        else sign_for_tag(name, published.image.digest, key),
+        else tag_signature(name, published.image.digest, key),
     )
 
     assert cosign.verifies(published.reference, public)
@@ -158,7 +167,7 @@ async def test_a_signature_of_ours_joins_those_of_cosign(
     name = f"{published.registry.host}/{published.repository}"
     cosign.sign(published.reference)
 
-    await write(published.reference, settings, sign_for_tag(name, published.image.digest, key))
+    await write(published.reference, settings, tag_signature(name, published.image.digest, key))
     bundle = make_bundle(published.image.digest, SIGNATURE, {}, key)
     await write(published.reference, settings, store_bundle(published.subject, bundle, SIGNATURE))
 
@@ -229,7 +238,7 @@ async def test_a_signature_that_is_moved_to_another_image_is_invalid(
     key = SigningKey.generate()
     name = f"{published.registry.host}/{published.repository}"
     other = f"sha256:{'e' * 64}"
-    moved = sign_for_tag(name, other, key)
+    moved = tag_signature(name, other, key)
     tag = f"{published.image.digest.replace(':', '-')}.sig"
     await write(
         published.reference,

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from shared.errors import CredentialError, InvalidInputError
 from shared.faults import FaultCode
+from shared.signatures.keys import PublicKey, SigningKey
 from worker.oci.signatures.bundle import make_bundle, make_hint, parse_bundle
 from worker.oci.signatures.documents import SIGNATURE, Form, SignedDocument, Statement
 from worker.oci.signatures.dsse import encode_for_signing, parse_envelope, parse_statement
-from worker.oci.signatures.keys import PublicKey, SigningKey
 from worker.oci.signatures.simple_signing import make_payload, parse_payload
 from worker.oci.signatures.verification import Requirements, verify
 

@@ -1,0 +1,1 @@
+"""Signatures of images: keys that sign, policies that require a signature, and both applied."""

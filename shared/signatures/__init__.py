@@ -1,0 +1,1 @@
+"""Signatures of images: the keys, and the policy that says which ones are required."""

@@ -1,0 +1,151 @@
+"""Signatures of images at their registry: store one, verify them, hold a pull to a policy."""
+
+import asyncio
+from datetime import timedelta
+
+from shared.errors import InvalidReferenceError, RegistryError
+from shared.faults import FaultCode
+from shared.jobs.commands import SignatureSign, SignatureVerify
+from shared.jobs.results import PolicyViolation, SignatureProof, SignatureResult, SignResult
+from shared.reference import Reference, parse_registry
+from shared.signatures.keys import PublicKey
+from shared.signatures.policy import SignatureForm, SignaturePolicy
+from worker.jobs.logins import find_login
+from worker.jobs.tools import Tools
+from worker.login import BUNDLE, TAG_SIGNATURE, Grants, Login
+from worker.oci.attachment_writer import AttachmentWriter
+from worker.oci.registry import manifests
+from worker.oci.registry.client import RegistryClient
+from worker.oci.registry.manifest import Descriptor
+from worker.oci.signatures.documents import SIGNATURE
+from worker.oci.signatures.reading import read_documents
+from worker.oci.signatures.verification import Requirements, Verdict, verify
+from worker.oci.signatures.writing import Stored, store_bundle, store_tag_signature
+
+VERIFIED_WITHIN = timedelta(seconds=15)
+"""The time limit after which a slow registry is reported, before the attempt times out."""
+
+MAX_SHOWN = 50
+
+
+async def sign(command: SignatureSign, grants: Grants, tools: Tools) -> SignResult:
+    """Store the signature that control has made, in each of its forms.
+
+    An attempt can be repeated: what is there already stays as it is.
+
+    Raises:
+        RegistryError: ``image_not_found``, ``push_denied``, ``tag_immutable`` …
+    """
+    target, digest = _parse(command.target)
+    login = await find_login(grants, target, "push", tools)
+    attached: list[str] = []
+    async with await _open(target, login, tools) as registry:
+        subject = await manifests.describe(registry, target.repository, digest)
+        writer = AttachmentWriter(registry, target.repository)
+        for form in command.forms:
+            stored = _make(form, target, subject, grants)
+            for blob, content in stored.blobs.items():
+                await writer.store_blob(content, blob)
+            await writer.store(stored.attachment)
+            attached.append(stored.attachment.manifest.descriptor.digest)
+    return SignResult(
+        reference=command.reference,
+        digest=digest,
+        fingerprint=command.fingerprint,
+        attached=tuple(attached),
+    )
+
+
+async def verify_signatures(
+    command: SignatureVerify, grants: Grants, tools: Tools
+) -> SignatureResult:
+    """Compare the signatures beside an image with a policy; a violation does not fail the job.
+
+    Raises:
+        RegistryError: ``image_not_found``, ``pull_denied``, ``conn_timeout`` …
+    """
+    target = command.target
+    login = await find_login(grants, target, "pull", tools) if command.registry_id else None
+    digest, verdict, gaps = await _examine(target, login, command.policy, tools)
+    return SignatureResult(
+        reference=str(target.with_digest(digest)),
+        digest=digest,
+        proofs=tuple(
+            SignatureProof(
+                predicate_type=one.predicate_type, fingerprint=one.fingerprint, form=one.form
+            )
+            for one in verdict.proofs[:MAX_SHOWN]
+        ),
+        violations=tuple(
+            PolicyViolation(code=one.code, message=one.message)
+            for one in verdict.violations[:MAX_SHOWN]
+        ),
+        gaps=gaps[:MAX_SHOWN],
+    )
+
+
+async def hold_to_policy(
+    policy: SignaturePolicy, target: Reference, login: Login | None, tools: Tools
+) -> tuple[str, ...]:
+    """Check the signatures of an image that is to be pulled; return what is to be warned about.
+
+    Raises:
+        RegistryError: under ``enforce``, the code of the first violation; ``conn_timeout`` … if the
+            registry cannot be asked.
+    """
+    _, verdict, gaps = await _examine(target, login, policy, tools)
+    if not verdict.violations:
+        return ()
+    messages = tuple(f"{one.message} ({one.code})" for one in verdict.violations)
+    if policy.mode == "enforce":
+        first, *others = verdict.violations
+        evidence = "; ".join([*(one.message for one in others), *gaps])
+        raise RegistryError(
+            first.code, f"the policy refuses {target}: {first.message}", evidence=evidence[:1000]
+        )
+    return messages
+
+
+async def _examine(
+    target: Reference, login: Login | None, policy: SignaturePolicy, tools: Tools
+) -> tuple[str, Verdict, tuple[str, ...]]:
+    """Return the image's digest, the verdict, and what could not be read."""
+    required = Requirements(
+        tuple(PublicKey.parse(one) for one in policy.public_keys),
+        frozenset(policy.predicate_types),
+    )
+    try:
+        async with (
+            asyncio.timeout(VERIFIED_WITHIN.total_seconds()),
+            await _open(target, login, tools) as registry,
+        ):
+            digest = target.digest
+            if digest is None:
+                found = await manifests.describe(registry, target.repository, target.target)
+                digest = found.digest
+            documents, gaps = await read_documents(registry, target.repository, digest)
+    except TimeoutError as error:
+        raise RegistryError(
+            FaultCode.CONN_TIMEOUT,
+            f"the signatures of {target} could not be read within "
+            f"{VERIFIED_WITHIN.total_seconds():g} s",
+        ) from error
+    return digest, verify(digest, documents, required), gaps
+
+
+def _make(form: SignatureForm, target: Reference, subject: Descriptor, grants: Grants) -> Stored:
+    given = grants.secrets[TAG_SIGNATURE if form == "tag" else BUNDLE].get_secret_value()
+    if form == "bundle":
+        return store_bundle(subject, given.encode(), SIGNATURE)
+    return store_tag_signature(target.name, subject.digest, given)
+
+
+async def _open(target: Reference, login: Login | None, tools: Tools) -> RegistryClient:
+    settings = await tools.connection_settings()
+    return RegistryClient(parse_registry(target.registry), login, settings)
+
+
+def _parse(target: Reference) -> tuple[Reference, str]:
+    if target.digest is None:
+        raise InvalidReferenceError(f"{target} has no digest")
+    return target, target.digest
