@@ -7,7 +7,7 @@ const MIN_REFRESH_MILLISECONDS = 500;
 // Regions with data-live="SECONDS" are loaded anew, while the page is seen and nobody types in them.
 function refresh(region) {
   if (!region.id || document.hidden || region.contains(document.activeElement?.closest("input, textarea, select"))) return;
-  if (region.querySelector("dialog[open]")) return;
+  if (isCut || region.querySelector("dialog[open]")) return;
   const address = region.dataset.address || location.pathname + location.search;
   return window.htmx.ajax("GET", address, {
     source: region, target: region, select: `#${region.id}`, swap: "morph:outerHTML",
@@ -17,6 +17,15 @@ function refresh(region) {
 // What was opened stays open.
 if (window.Idiomorph) {
   window.Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" && node.matches("details"));
+}
+
+// While the stream of a page is cut, it says so and asks for nothing else; it catches up once the stream is back.
+let isCut = false;
+const CUT_MILLISECONDS = 3000;
+function showCut(cut) {
+  isCut = cut;
+  const notice = document.getElementById("connection");
+  if (notice) notice.hidden = !cut;
 }
 
 function liveRegions() {
@@ -115,10 +124,20 @@ function follow(element) {
     log.append(clean(text.endsWith("\n") ? text : `${text}\n`));
     if (isAtEnd) log.scrollTop = log.scrollHeight;
   };
-  const stop = () => { source?.close(); source = null; };
+  const stop = () => { source?.close(); source = null; showCut(false); };
   const start = () => {
     if (source || document.hidden || !element.isConnected) return;
     source = new EventSource(`${element.dataset.stream}?lastEventId=${encodeURIComponent(last || 0)}`);
+    source.addEventListener("open", () => {
+      if (isCut) soon();
+      showCut(false);
+    });
+    source.addEventListener("error", () => {
+      const isOver = source.readyState === EventSource.CLOSED;
+      if (isOver) stop();
+      showCut(true);
+      if (isOver) setTimeout(start, CUT_MILLISECONDS);
+    });
     source.addEventListener("log", append);
     source.addEventListener("snapshot", (event) => {
       if (!showTransfer(JSON.parse(event.data).progress)) soon();

@@ -15,6 +15,7 @@ from tests.api.deploying import create_deployable, make_point
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
 from tests.databases import Database
+from tests.proxies import open_proxy
 
 OWNER = "owner@example.com"
 WIDER = "document.documentElement.scrollWidth - innerWidth"
@@ -69,6 +70,39 @@ async def test_a_job_is_followed_while_it_runs(
     assert (await log.inner_text()).splitlines()[0] == "one"
     assert await tab.page.locator("#log b").count() == 0
     assert tab.errors == []
+
+
+async def test_a_page_says_that_it_is_cut_off_and_catches_up_without_losing_a_line(
+    app: Starlette, client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    async with (
+        serving(app) as (_, url),
+        open_proxy(("127.0.0.1", int(url.rpartition(":")[2]))) as proxy,
+        open_chromium() as chromium,
+        open_tab(chromium, f"http://{proxy.host}") as tab,
+    ):
+        await tab.join(invite(database, "owner"), OWNER)
+        job_id = await pull(client)
+        await tab.open(f"/jobs/{job_id}")
+        job = await server.next_job()
+        log, notice = tab.page.locator("#log"), tab.page.get_by_text("The connection to Wharfinger")
+        await server.event(job, "log", {"text": "one\n"})
+        await expect(log).to_contain_text("one")
+        await expect(notice).to_be_hidden()
+
+        proxy.cut_after_bytes = 0
+        proxy.reset()
+        await expect(notice).to_be_visible()
+        for text in ("two\n", "three\n"):
+            await server.event(job, "log", {"text": text})
+        proxy.cut_after_bytes = None
+
+        await expect(log).to_contain_text("three", timeout=15_000)
+        await expect(notice).to_be_hidden()
+        assert (await log.inner_text()).splitlines() == ["one", "two", "three"]
+        await server.finish(job, "succeeded", result={"reference": "docker.io/library/nginx:1"})
+        await expect(tab.page.locator("h1 .state")).to_have_text("succeeded")
+        assert [error for error in tab.errors if "net::ERR_" not in error] == []
 
 
 async def test_pages_of_things_are_shown_without_an_error(
