@@ -262,6 +262,15 @@ class DatabaseFullError(UnavailableError):
         )
 
 
+class ProviderAwayError(UnavailableError):
+    code = "sign_in_provider_away"
+
+    def __init__(self, message: str = "the sign-in provider does not answer") -> None:
+        super().__init__(
+            message, remedy="Try again in a moment, or sign in with a password if you have one."
+        )
+
+
 class BusyError(UnavailableError):
     code = "busy"
 

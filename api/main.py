@@ -7,13 +7,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from api.accounts.bootstrap import found_organization, require_strong
+from api.accounts.bootstrap import (
+    found_organization,
+    open_provider,
+    require_provider_known,
+    require_strong,
+)
 from api.builds.context_upload import UPLOAD
 from api.console.site import add_console
 from api.docs.site import add_docs
@@ -55,6 +61,9 @@ from shared.vault import PublicKey
 from shared.versions.broker import require_broker
 from shared.versions.oldest import require_postgres
 
+if TYPE_CHECKING:
+    from api.accounts.oidc import Provider
+
 CHANNELS = ("wharf_job", "wharf_progress")
 POOL_CONNECTIONS = 8
 POOL_QUEUE = 256
@@ -88,12 +97,14 @@ def create_app(
     Raises:
         SetupError: the vault's public key or the networks are invalid, or the admin key is weak. At
             the start of its lifespan: the database does not answer or is not migrated, PostgreSQL
-            or the broker is too old, or uploads cannot be stored.
+            or the broker is too old, the sign-in provider is unknown, or uploads cannot be stored.
     """
     require_strong(settings.admin_key)
     vault = SealingKey(PublicKey.parse(settings.vault_public_key), vault_key_file)
     networks = parse_networks(settings.registry_networks)
     webhook_networks = parse_webhook_networks(settings.webhook_networks)
+
+    provider = open_provider(settings)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -168,7 +179,7 @@ def create_app(
     app.add_middleware(RequestId)
     app.add_middleware(CountRequests, metrics=http_metrics)
     app.add_middleware(StrictTransport)
-    _add_routes(app, http_metrics)
+    _add_routes(app, http_metrics, provider)
     return app
 
 
@@ -210,6 +221,7 @@ async def _begin(pool: Pool, settings: ApiSettings) -> None:
         await found_organization(pool, settings.admin_key)
         async with pool.connection() as connection:
             await connection.execute("SELECT FROM organization LIMIT 1")
+        await require_provider_known(pool, settings)
     except psycopg.OperationalError as error:
         raise SetupError(
             "the database does not answer",
@@ -221,14 +233,14 @@ async def _begin(pool: Pool, settings: ApiSettings) -> None:
         ) from error
 
 
-def _add_routes(app: Starlette, http_metrics: HttpMetrics) -> None:
+def _add_routes(app: Starlette, http_metrics: HttpMetrics, provider: "Provider | None") -> None:
     def resources() -> Resources:
         held: Resources = app.state.resources
         return held
 
     _add_watching(app, resources, http_metrics)
     add_docs(app, lambda: json.loads(_document()))
-    add_console(app, resources, PROCEDURES)
+    add_console(app, resources, PROCEDURES, provider)
 
     async def events(request: Request) -> Response:
         return await answer_events(resources(), request)

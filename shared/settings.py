@@ -4,10 +4,12 @@ Instead of each variable, ``NAME_FILE`` may name a file with the value
 (``WHARF_DATABASE_URL_FILE``), for container secrets.
 """
 
+import hashlib
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -22,6 +24,7 @@ from pydantic_core import ErrorDetails
 
 from shared.errors import SetupError
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DEFAULT_NETWORKS = "public,private"
 DEFAULT_WEBHOOK_NETWORKS = "public"
 """Control itself posts to URLs that administrators of organizations choose."""
@@ -61,7 +64,44 @@ class DatabaseSettings(Settings):
         return (self.database_direct_url or self.database_url).get_secret_value()
 
 
-class MigrationSettings(DatabaseSettings):
+class OidcSettings(Settings):
+    """The OpenID Connect provider by which people sign in; all three or none."""
+
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = Field(default=None, validate_default=True)
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _require_tls(cls, url: str | None) -> str | None:
+        parts = urlsplit(url or "")
+        if url and not (
+            parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+        ):
+            raise ValueError("WHARF_OIDC_ISSUER is not https:// and a host")
+        return url
+
+    @field_validator("oidc_client_secret")
+    @classmethod
+    def _require_all(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        given = [info.data.get("oidc_issuer"), info.data.get("oidc_client_id"), secret]
+        if any(given) and not all(given):
+            raise ValueError(
+                "WHARF_OIDC_ISSUER, WHARF_OIDC_CLIENT_ID and WHARF_OIDC_CLIENT_SECRET are not all "
+                "set"
+            )
+        return secret
+
+    @property
+    def provider_proof(self) -> bytes | None:
+        """Return what the API shows the database to begin a session for the provider."""
+        if self.oidc_issuer is None or self.oidc_client_secret is None:
+            return None
+        parts = (self.oidc_issuer, self.oidc_client_id, self.oidc_client_secret.get_secret_value())
+        return hashlib.sha256("\n".join(map(str, parts)).encode()).digest()
+
+
+class MigrationSettings(DatabaseSettings, OidcSettings):
     """Settings of the owner's migrations; a role without a given password keeps its own."""
 
     api_database_password: SecretStr | None = None
@@ -77,12 +117,14 @@ class MigrationSettings(DatabaseSettings):
         return {role: password for role, password in given.items() if password is not None}
 
 
-class ApiSettings(DatabaseSettings):
+class ApiSettings(DatabaseSettings, OidcSettings):
     """Settings of the API; ``data_dir`` stores uploaded contexts for all API processes.
 
     ``flower_url`` is where people open Flower; the API itself does not. ``trusted_proxies`` are the
     addresses and networks of proxies, separated by commas. ``tls_certificate`` and ``tls_key`` are
     PEM files; without them only loopback addresses are served, unless ``allow_plain_http``.
+    People open the console at
+    ``public_url``; the button for the sign-in by ``oidc_issuer`` has ``oidc_name``.
     """
 
     vault_public_key: str
@@ -103,6 +145,8 @@ class ApiSettings(DatabaseSettings):
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     allow_plain_http: bool = False
+    oidc_name: str = "single sign-on"
+    public_url: str | None = None
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -111,9 +155,9 @@ class ApiSettings(DatabaseSettings):
             ip_network(part)
         return text
 
-    @field_validator("flower_url")
+    @field_validator("flower_url", "public_url")
     @classmethod
-    def _parse_flower_url(cls, url: str | None, info: ValidationInfo) -> str | None:
+    def _parse_url_for_people(cls, url: str | None, info: ValidationInfo) -> str | None:
         """Accept an address that may be shown to everybody, so without a login."""
         if not url:
             return None

@@ -7,6 +7,7 @@ their password there.
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Literal
 
 import psycopg
@@ -14,7 +15,7 @@ import structlog
 
 from api.errors import CodeNeededError, TooManyFailuresError, WrongSignInError
 from api.procedure.context import Resources
-from shared.errors import InvalidInputError
+from shared.errors import ForbiddenError, InvalidInputError
 
 Method = Literal["password", "invitation", "reset", "provider"]
 Outcome = Literal["succeeded", "refused", "code_needed", "limited", "failed"]
@@ -27,27 +28,35 @@ NOT_AWAITED = "SET LOCAL synchronous_commit TO off"
 log = structlog.get_logger()
 
 
+@dataclass
+class Attempt:
+    """An attempt; the address of the person may become known in its course."""
+
+    email: str
+
+
 @asynccontextmanager
 async def recorded(
     resources: Resources, method: Method, email: str, address: str
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Attempt]:
     """Record how the block ends: well, refused, or for want of a code or of patience."""
+    attempt = Attempt(email)
     try:
-        yield
+        yield attempt
     except CodeNeededError:
-        _count(resources, method, "code_needed", email, address)
+        _count(resources, method, "code_needed", attempt.email, address)
         raise
-    except (WrongSignInError, InvalidInputError):
-        _count(resources, method, "refused", email, address)
-        await _audit(resources, method, email, address)
+    except (WrongSignInError, InvalidInputError, ForbiddenError):
+        _count(resources, method, "refused", attempt.email, address)
+        await _audit(resources, method, attempt.email, address)
         raise
     except TooManyFailuresError:
-        _count(resources, method, "limited", email, address)
+        _count(resources, method, "limited", attempt.email, address)
         raise
     except BaseException:
-        _count(resources, method, "failed", email, address)
+        _count(resources, method, "failed", attempt.email, address)
         raise
-    _count(resources, method, "succeeded", email, address)
+    _count(resources, method, "succeeded", attempt.email, address)
 
 
 def _count(

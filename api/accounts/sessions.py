@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
@@ -17,9 +17,12 @@ from api.procedure.audit import insert_audit_event
 from api.procedure.auth import hash_secret, make_secret, proof_of
 from api.procedure.context import PROVE, Caller, Resources
 from shared.database import Connection, Pool
-from shared.errors import InvalidInputError
+from shared.errors import ForbiddenError, InvalidInputError
 from shared.ids import make_id
 from shared.models import AuditEvent
+
+if TYPE_CHECKING:
+    from api.accounts.oidc import Identity
 
 TOKEN_PREFIX = "whs_"  # noqa: S105 - not a secret
 TOKEN = re.compile(f"{TOKEN_PREFIX}[A-Za-z0-9_-]{{43}}")
@@ -54,6 +57,11 @@ ACCEPT = """
 SELECT accepted_user, accepted_organization
   FROM invitation_accept(%(invitation_proof)s, %(user_id)s, %(email)s, %(name)s, %(salt)s,
                          %(derivation)s, %(proof)s)
+"""
+BEGIN_BY_PROVIDER = """
+SELECT joined FROM session_begin_by_provider(
+  %(provider_proof)s, %(invitation_proof)s, %(session_id)s, %(email)s, %(name)s, %(token_hash)s,
+  %(address)s, %(user_agent)s)
 """
 END = "SELECT session_end(%s, %s)"
 NOBODY_S_ID = "none"
@@ -180,6 +188,40 @@ async def _begin(
         if row is None or not row["begun"]:
             raise WrongSignInError
         await _record(connection, token, action, {"address": browser.address})
+    return token
+
+
+async def begin_by_provider(
+    pool: Pool, proof: bytes, person: "Identity", invitation: str, browser: Browser
+) -> str:
+    """Begin a session of a person whom the OIDC provider vouches for; return its token.
+
+    An ``invitation`` (its token) that was opened is accepted; so is one for the address, if the
+    person is no member yet.
+
+    Raises:
+        ForbiddenError: the person is no member, and has no such invitation.
+    """
+    token = make_secret(TOKEN_PREFIX)
+    values = {
+        "provider_proof": proof,
+        "invitation_proof": proof_of(invitation) if invitation else None,
+        "session_id": make_id(),
+        "email": person.email,
+        "name": person.name,
+        "token_hash": hash_secret(token),
+        "address": browser.address,
+        "user_agent": browser.user_agent,
+    }
+    async with pool.connection() as connection, connection.transaction():
+        row = await (await connection.execute(BEGIN_BY_PROVIDER, values)).fetchone()
+        if row is None:
+            raise ForbiddenError(
+                f"nobody here has the e-mail address {person.email}, or no open invitation for it",
+                remedy="Ask an owner or an administrator of the organization for an invitation.",
+            )
+        action = "organization.acceptInvitation" if row["joined"] else "user.signIn"
+        await _record(connection, token, action, {"address": browser.address, "by": "provider"})
     return token
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from starlette.requests import Request
@@ -18,6 +18,9 @@ from api.procedure.auth import has_role
 from api.procedure.context import Caller, Resources, Role
 from api.procedure.procedure import Procedure
 from shared.errors import InvalidInputError, WharfError
+
+if TYPE_CHECKING:
+    from api.accounts.oidc import Provider
 
 ROOT = "/console"
 NOTICE_COOKIE = "wharf_notice"
@@ -79,6 +82,7 @@ class Page:
     resources: Resources
     procedures: Procedures
     visitor: Visitor | None = None
+    provider: "Provider | None" = None
     form: Mapping[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 

@@ -1,6 +1,8 @@
 """``/console``: find the session, check the form, run the page's handler."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from starlette.applications import Starlette
@@ -29,6 +31,9 @@ from api.http.unavailable import AWAY, explain_unavailable
 from api.procedure.context import Resources
 from shared.errors import NotFoundError, WharfError
 
+if TYPE_CHECKING:
+    from api.accounts.oidc import Provider
+
 SIGN_IN = f"{ROOT}/sign-in"
 MAX_PUBLIC_BYTES = 16 * 1024
 
@@ -36,7 +41,12 @@ GetResources = Callable[[], Resources]
 Endpoint = Callable[[Request], object]
 
 
-def add_console(app: Starlette, resources: GetResources, procedures: Procedures) -> None:
+def add_console(
+    app: Starlette,
+    resources: GetResources,
+    procedures: Procedures,
+    provider: "Provider | None" = None,
+) -> None:
     """Add the routes of the console."""
 
     async def static(request: Request) -> Response:
@@ -44,12 +54,18 @@ def add_console(app: Starlette, resources: GetResources, procedures: Procedures)
 
     app.add_route(f"{STATIC}/{{path:path}}", static, methods=["GET"])
     for route in (*ROUTES, PageRoute("/{path:path}", _refuse_unknown)):
-        _add(app, route, resources, procedures)
+        _add(app, route, resources, procedures, provider)
 
 
-def _add(app: Starlette, route: PageRoute, resources: GetResources, procedures: Procedures) -> None:
+def _add(
+    app: Starlette,
+    route: PageRoute,
+    resources: GetResources,
+    procedures: Procedures,
+    provider: "Provider | None",
+) -> None:
     async def endpoint(request: Request) -> Response:
-        page = Page(request, resources(), procedures)
+        page = Page(request, resources(), procedures, provider=provider)
         try:
             return await _answer(page, route)
         except CallerGoneError:
@@ -83,7 +99,7 @@ async def _answer(page: Page, route: PageRoute) -> Response:
         form = read_form(body)
         if visitor is not None:
             require_csrf(visitor.csrf, form.pop(CSRF_FIELD, request.headers.get(CSRF_HEADER, "")))
-    page = Page(request, resources, page.procedures, visitor, form)
+    page = replace(page, visitor=visitor, form=form)
     if visitor is not None:
         resources.limiter.require_room(visitor.caller.actor_id or "", 1)
     try:

@@ -7,7 +7,7 @@ import psycopg
 from sqlalchemy.exc import OperationalError
 
 from shared.errors import SetupError, in_sentences
-from shared.migrations.schema import give_passwords, migrate
+from shared.migrations.schema import give_passwords, migrate, set_provider
 from shared.settings import MigrationSettings, load
 
 WRONG_USER = "Check user and password in WHARF_DATABASE_URL."
@@ -42,6 +42,7 @@ if __name__ == "__main__":
         settings = load(MigrationSettings, os.environ)
         missing = migrate(settings.direct_url)
         give_passwords(settings.direct_url, settings.passwords)
+        set_provider(settings.direct_url, settings.oidc_issuer, settings.provider_proof)
         if missing:
             sys.stderr.write(
                 "wharf migrate: as a superuser, run in this database what only one may, so that a"

@@ -58,6 +58,11 @@ holds nothing that a caller can fill.
 """
 
 
+SET_PROVIDER = """
+INSERT INTO sign_in_provider (issuer, proof_hash) VALUES (%s, sha256(%s))
+ON CONFLICT (issuer) DO UPDATE SET proof_hash = EXCLUDED.proof_hash
+"""
+
 DROP_VIEWS = """
 DROP VIEW IF EXISTS public.queued_job, public.server_capacity, public.registry_capacity,
   public.organization_capacity, public.registry_quota_capacity, public.registry_without_login,
@@ -152,6 +157,16 @@ def give_passwords(url: str, passwords: Mapping[str, SecretStr]) -> None:
                 password.get_secret_value().encode(), role.encode(), b"scram-sha-256"
             ).decode()
             connection.execute(statement.format(sql.Identifier(role), sql.Literal(verifier)))
+
+
+def set_provider(url: str, issuer: str | None, proof: bytes | None) -> None:
+    """Let the API, which has this proof, sign people in for the provider; for no other one."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "DELETE FROM sign_in_provider WHERE issuer IS DISTINCT FROM %s", (issuer,)
+        )
+        if proof is not None:
+            connection.execute(SET_PROVIDER, (issuer, proof))
 
 
 def sql_text(name: str) -> str:

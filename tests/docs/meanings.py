@@ -201,6 +201,7 @@ MEANINGS = {
     "source_corrupt": "The upload is not a complete tar.",
     "source_denied": "The git server does not accept the token.",
     "source_incomplete": "Submodules or LFS files of the repository could not be fetched.",
+    "sign_in_provider_away": "The OIDC provider, by which people sign in, does not answer well.",
     "sign_in_failed": "The e-mail address, the password or the code of a person is wrong.",
     "source_invalid": (
         "The sources cannot be built as they are. The message names the file, link or setting."

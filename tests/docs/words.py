@@ -75,6 +75,26 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
             "that does TLS in front of it. Without it such an address needs a certificate."
         ),
     ),
+    "WHARF_PUBLIC_URL": (
+        (),
+        (
+            "The address at which people open the API, for example `https://wharf.example.com`. "
+            "The OIDC provider sends them back to it. Without a provider it is not needed."
+        ),
+    ),
+    "WHARF_OIDC_ISSUER": (
+        (),
+        (
+            "The OpenID Connect provider by which people sign in to the console. `wharf migrate` "
+            "and the API need the same three settings of it."
+        ),
+    ),
+    "WHARF_OIDC_CLIENT_ID": ((), "The client that the provider knows the API as."),
+    "WHARF_OIDC_CLIENT_SECRET": (
+        (),
+        "The client's secret. The database keeps only a hash that is made of it.",
+    ),
+    "WHARF_OIDC_NAME": ((), "The provider's name on the button."),
     "WHARF_FLOWER_URL": (
         ("`wharf up`",),
         (

@@ -5,6 +5,7 @@ from api.console.pages import (
     applications,
     images,
     jobs,
+    oidc,
     overview,
     password_reset,
     people,
@@ -16,6 +17,7 @@ from api.console.pages import (
 
 ROUTES = (
     *sign_in.ROUTES,
+    *oidc.ROUTES,
     *password_reset.ROUTES,
     *overview.ROUTES,
     *registries.ROUTES,

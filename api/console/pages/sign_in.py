@@ -37,7 +37,7 @@ async def submit(page: Page) -> Response:
         return page.render(
             "account/sign_in.html", status=status, error=error, needs_code=needs_code
         )
-    response = page.redirect(_next(page.form.get("next", "")))
+    response = page.redirect(next_of(page.form.get("next", "")))
     set_cookie(page.request, response, token)
     return response
 
@@ -92,7 +92,7 @@ def _read_user(page: Page) -> NewUser:
     return NewUser(name, email, SecretStr(password), page.form.get("code", ""))
 
 
-def _next(address: str) -> str:
+def next_of(address: str) -> str:
     """Return where to go after the sign-in: a page of the console only."""
     is_ours = address.startswith(f"{ROOT}/") and "\\" not in address and "//" not in address
     return address if is_ours else ROOT

@@ -76,6 +76,7 @@ REFUSALS = {
     "ref_invalid": "Use host[:port] for a registry and lower-case repository names.",
     "request_timeout": "Send the whole body faster.",
     "rotation_running": "Wait for its end, or cancel it with `registry.cancelRotation`.",
+    "sign_in_provider_away": "Try again; check that the provider answers at WHARF_OIDC_ISSUER.",
     "sign_in_failed": "Check address, password and code. A code is accepted once.",
     "source_invalid": "Correct the file, link, setting or URL that the message names.",
     "still_running": "The job continues. Follow it with `job.one`.",

@@ -41,7 +41,7 @@ GRANT EXECUTE ON FUNCTION public.session_begin, public.session_switch, public.se
   public.invitation_is_open, public.invitation_accept, public.user_change_password,
   public.user_set_second_factor, public.organization_create, public.lesser_role, public.session_is_valid,
   public.job_id_at, public.user_has_proof, public.user_use_code, public.sign_in_refused, public.password_reset_make,
-  public.password_reset_use, public.session_begin_by_provider TO wharf_api;
+  public.password_reset_use, public.session_begin_by_provider, public.has_provider_proof TO wharf_api;
 REVOKE SELECT ON public.sign_in_provider FROM wharf_api;
 GRANT SELECT (issuer, created_at) ON public.sign_in_provider TO wharf_api;
 -- Of secrets it adds those that are given with a job. Only control adds logins.
@@ -224,6 +224,7 @@ ALTER FUNCTION public.user_use_code OWNER TO wharf_functions;
 ALTER FUNCTION public.sign_in_refused OWNER TO wharf_functions;
 ALTER FUNCTION public.password_reset_make OWNER TO wharf_functions;
 ALTER FUNCTION public.password_reset_use OWNER TO wharf_functions;
+ALTER FUNCTION public.has_provider_proof OWNER TO wharf_functions;
 ALTER FUNCTION public.session_begin_by_provider OWNER TO wharf_functions;
 ALTER FUNCTION public.database_restored OWNER TO wharf_functions;
 ALTER FUNCTION public.organization_resume OWNER TO wharf_functions;

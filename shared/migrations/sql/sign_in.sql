@@ -103,6 +103,12 @@ BEGIN
   RETURN opened.user_id;
 END $$;
 
+-- Return whether the API has the proof of the OIDC provider, which wharf migrate stored.
+CREATE OR REPLACE FUNCTION public.has_provider_proof(p_provider_proof bytea) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM public.sign_in_provider p WHERE p.proof_hash = sha256(p_provider_proof))
+$$;
+
 -- Begin a session of the person whom the OIDC provider vouches for; the proof is made of the client secret, and of its
 -- hash only. An invitation that was opened is accepted; so is one for the address, if the person is no member yet. No
 -- row if the person may not sign in.
@@ -113,7 +119,7 @@ DECLARE
   opened public.invitation;
   chosen text;
 BEGIN
-  IF NOT EXISTS (SELECT FROM public.sign_in_provider p WHERE p.proof_hash = sha256(p_provider_proof)) THEN
+  IF NOT public.has_provider_proof(p_provider_proof) THEN
     RAISE EXCEPTION 'session_begin_by_provider: needs the proof of the provider' USING ERRCODE = 'insufficient_privilege';
   END IF;
   SELECT u.user_id INTO begun_user FROM public.user_account u WHERE u.email = p_email;
