@@ -6,7 +6,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
@@ -14,6 +14,7 @@ import pytest
 import trustme
 
 from api.__main__ import load_certificate
+from api.cli.commands.operation.certificate import RENEW, describe_certificate
 from shared.errors import SetupError
 from shared.settings import ApiSettings
 from shared.tls import make_server_context
@@ -23,7 +24,7 @@ from worker.local.processes import Child, free_port
 
 
 def write_certificate(authority: trustme.CA, directory: Path) -> tuple[Path, Path]:
-    leaf = authority.issue_cert("127.0.0.1")
+    leaf = authority.issue_cert("127.0.0.1", not_after=datetime(2040, 5, 6, 7, 8, tzinfo=UTC))
     certificate, key = directory / "api.pem", directory / "api.key"
     for path, blob in ((certificate, leaf.cert_chain_pems[0]), (key, leaf.private_key_pem)):
         draft = path.with_suffix(".draft")
@@ -95,6 +96,18 @@ def test_older_versions_of_tls_are_not_spoken(authority: trustme.CA, tmp_path: P
     context = make_server_context(*write_certificate(authority, tmp_path))
 
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_doctor_shows_until_when_the_certificate_is_valid(port: int, authority: trustme.CA) -> None:
+    end = datetime(2040, 5, 6, 7, 8, tzinfo=UTC)
+
+    url = f"https://127.0.0.1:{port}"
+    with httpx2.Client(base_url=url, verify=trust(authority)) as client:
+        early = describe_certificate(client, end - timedelta(days=15))
+        late = describe_certificate(client, end - timedelta(days=13))
+
+    assert early == ("valid until 2040-05-06 07:08 UTC", "")
+    assert late == (early[0], RENEW)
 
 
 async def test_clients_that_begin_no_handshake_do_not_delay_others(

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api.cli.client import base_url
+from api.cli.commands.operation.certificate import describe_certificate
 from api.cli.commands.operation.restored import lines as restore_lines
 from api.cli.output.table import plain
 from api.cli.settings import ClientSettings
@@ -98,6 +99,8 @@ def _checks(
         yield Check("API", found_status, "Check WHARF_URL.")
         return
     yield from _about_api(url, alive, now or datetime.now(UTC))
+    if certificate := describe_certificate(client, now or datetime.now(UTC)):
+        yield Check("certificate of the API", *certificate)
     yield from _about_readiness(ready)
     yield from _about_set_aside(client)
     if settings.api_key is None:
