@@ -205,7 +205,7 @@ class CommandLineWalk:
         return ("--username", "porter", "--prefix", "team", "--plain-http", "--password-stdin")
 
     def upload_and(self, action: str, text: str) -> None:
-        sources: Path = self.place.make_sources(text)
+        sources: Path = self.place.make_sources(f"line: {text}")
         self.wharf("app", "upload", "line", str(sources))
         assert "@sha256:" in self.wharf(action, "line", "--wait").splitlines()[-1]
 
