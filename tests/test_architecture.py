@@ -43,7 +43,7 @@ PARTS = {
         *("control", "server", "local", "engine", "oci"),
         *("builds", "deployments", "images", "jobs", "registries"),
         *("broker", "broker_users", "files", "login", "machine", "progress", "registry_tls"),
-        "vault",
+        *("backup", "vault"),
     },
     "wharfinger": {
         *("client", "asynchronous", "synchronous", "groups", "models"),

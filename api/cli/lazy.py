@@ -46,6 +46,8 @@ ACCESS = {
 OPERATION = {
     "doctor": "operation.doctor",
     "resume": "operation.restored",
+    "backup": "operation.backup",
+    "restore": "operation.backup",
     "vault": "operation.vault",
 }
 ROLES = dict.fromkeys(

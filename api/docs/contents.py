@@ -43,7 +43,7 @@ CONTENTS = (
             "how-to/docker-compose",
             "how-to/many-servers",
             "how-to/tls",
-            "how-to/restore",
+            "how-to/back-up-and-restore",
             "how-to/vault-key",
             "how-to/upgrade",
         ),

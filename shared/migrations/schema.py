@@ -6,6 +6,8 @@ from importlib.resources import files
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import Connection, create_engine
@@ -73,12 +75,25 @@ DROP VIEW IF EXISTS public.server_room, public.registry_room, public.organizatio
 """Alembic changes no column that a view shows; the files of `SQL_FILES` make the views anew."""
 
 
-def alembic_config(connection: Connection) -> Config:
+def _scripts() -> Config:
     config = Config()
     config.set_main_option("script_location", "shared:migrations")
     config.set_main_option("recursive_version_locations", "true")
+    return config
+
+
+def alembic_config(connection: Connection) -> Config:
+    config = _scripts()
     config.attributes["connection"] = connection
     return config
+
+
+def knows_revision(revision: str) -> bool:
+    """Return whether this version can migrate a database of that revision."""
+    try:
+        return ScriptDirectory.from_config(_scripts()).get_revision(revision) is not None
+    except CommandError:
+        return False
 
 
 def migrate(url: str) -> list[str]:

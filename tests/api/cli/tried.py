@@ -36,6 +36,9 @@ VAULT = ElsewhereTested(VAULT_TESTS, "test_the_data_directory_of_wharf_up_has_th
 VAULT_PREPARE = ElsewhereTested(
     VAULT_TESTS, "test_an_old_key_is_removed_once_nothing_is_sealed_to_it"
 )
+BACKUP = ElsewhereTested(
+    "../../worker/backup/test_commands.py", "test_a_backup_is_made_and_restored_by_commands"
+)
 API = ElsewhereTested("test_options.py", "test_the_api_listens_where_its_options_say")
 YES = ElsewhereTested("test_confirm.py", "test_what_deletes_is_refused_without_a_terminal_and_yes")
 LOGIN = ElsewhereTested("test_login.py", "test_a_profile_is_stored_after_it_was_checked")
@@ -295,6 +298,12 @@ COMMANDS = {
     "host-key": Command([], dict.fromkeys(("application", "keys"), DEPLOY_KEY)),
     "doctor": Command([], {}),
     "resume": Command([], {"show_only": ["--list"]}),
+    "backup": Command(
+        [], dict.fromkeys(("file", "passphrase_file", "data_dir", "contexts"), BACKUP)
+    ),
+    "restore": Command(
+        [], dict.fromkeys(("file", "passphrase_file", "data_dir", "replace"), BACKUP)
+    ),
     "vault rotate": Command([], {"data_dir": VAULT, "prepare": VAULT_PREPARE}),
     "vault remove-old": Command([], {"data_dir": VAULT}),
     "organization show": Command([], {}),
