@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.accounts import api_keys as api_key
-from api.accounts import audit_log, invitations, members, password_resets
+from api.accounts import audit_export, audit_log, invitations, members, password_resets
 from api.accounts import organizations as organization
 from api.accounts import users as user
 from api.applications import (
@@ -65,7 +65,7 @@ MODULES = (
     *(image, image_contents, compose, job, job_retry, job_statistics),
     *(webhook, webhook_delivery, organization, api_key),
     *(signing_key, signature_policy, signature),
-    *(user, members, password_resets, invitations, audit_log, restore),
+    *(user, members, password_resets, invitations, audit_log, audit_export, restore),
     *(dokploy_application, dokploy_deployment, projects, installation, keys),
 )
 

@@ -172,6 +172,8 @@ class ControlSettings(DatabaseSettings):
     ``broker_admin_url`` may create users; without it all servers share one user. With
     ``auto_approve`` a server that joins is approved at once: its join token is enough. With
     ``machine_identity`` administrators of organizations may use the identity of control's machine.
+    Entries of the audit log that are older than ``audit_retention_days`` are moved to files in
+    ``audit_archive_dir``; without it they stay.
     """
 
     broker_url: SecretStr
@@ -181,6 +183,8 @@ class ControlSettings(DatabaseSettings):
     machine_identity: bool = False
     job_retention_days: int = Field(default=30, ge=1)
     event_retention_days: int = Field(default=7, ge=1)
+    audit_archive_dir: Path | None = None
+    audit_retention_days: int = Field(default=365, ge=1)
     registry_networks: str = DEFAULT_NETWORKS
     webhook_networks: str = DEFAULT_WEBHOOK_NETWORKS
 

@@ -33,7 +33,7 @@ class SealContext:
     (for one server and one attempt), ``webhook`` (for an endpoint's host), ``signing_key`` (without
     host and username), or of an application
     ``git_token``, ``git_ssh_key``, ``environment`` or ``build_secrets``, the last two without host
-    and username.
+    and username. ``audit_key`` (signs checkpoints of the audit log) is of no organization.
     """
 
     purpose: str
@@ -128,6 +128,11 @@ class KeyRing:
         if key is None:
             raise KeyError(key_id)
         return key.public
+
+    @property
+    def current(self) -> PublicKey:
+        """Return the public half of the first key, to which new secrets are sealed."""
+        return next(iter(self._keys.values())).public
 
     @classmethod
     def parse(cls, text: str, read: Callable[[], str | None] | None = None) -> Self:

@@ -51,7 +51,8 @@ PARTS = {
         *("calls", "content", "errors", "retries"),
     },
     "shared": {
-        *("compose", "credentials", "deployments", "jobs", "migrations", "models", "servers"),
+        *("audit", "compose", "credentials", "deployments", "jobs", "migrations", "models"),
+        "servers",
         *("database", "errors", "faults", "networks", "reference", "settings", "vault", "versions"),
         *("coroutines", "ids", "logs", "providers", "set_aside", "signatures", "ssh", "tls"),
         *("untrusted", "webhooks"),

@@ -11,6 +11,7 @@ QUERIES = frozenset(
         "application.readLogs",
         "application.search",
         "auditLog.all",
+        "auditLog.export",
         "build.all",
         "build.one",
         "deployHook.all",

@@ -45,6 +45,7 @@ CONTENTS = (
             "how-to/tls",
             "how-to/back-up-and-restore",
             "how-to/vault-key",
+            "how-to/audit",
             "how-to/upgrade",
         ),
     ),

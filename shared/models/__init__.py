@@ -2,7 +2,14 @@
 
 from sqlmodel import SQLModel
 
-from shared.models.accounts.organization import ApiKey, AuditEvent, Organization
+from shared.models.accounts.audit import (
+    AuditChain,
+    AuditCheckpoint,
+    AuditEvent,
+    AuditKey,
+    AuditSegment,
+)
+from shared.models.accounts.organization import ApiKey, Organization
 from shared.models.accounts.signing_key import SigningKey
 from shared.models.accounts.user import (
     Invitation,
@@ -58,7 +65,11 @@ __all__ = [
     "Application",
     "ApplicationServer",
     "ApplicationTurn",
+    "AuditChain",
+    "AuditCheckpoint",
     "AuditEvent",
+    "AuditKey",
+    "AuditSegment",
     "Build",
     "BuildContext",
     "ContextToken",

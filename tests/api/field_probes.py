@@ -519,6 +519,7 @@ PROBES: dict[str, Probe] = {
             "offset": 1,
         },
     ),
+    "auditLog.export": Probe({}, {"afterSequence": 1, "limit": 1}),
     "application.search": Probe(
         {"q": "kept"},
         {

@@ -10,7 +10,9 @@ import psycopg
 
 from shared.models import METADATA
 
-UNSEEN = {"audit_event", "idempotency", "release_gate"}
+UNSEEN = {"audit_event", "audit_chain", "audit_checkpoint", "audit_segment", "audit_key"} | {
+    *("idempotency", "release_gate"),
+}
 """Tables that tell what was asked, not what became of it."""
 
 VOLATILE = {"last_used_at", "seen_at", "number"}

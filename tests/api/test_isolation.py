@@ -371,6 +371,7 @@ async def test_a_member_may_use_and_not_change(
         "organization.removeInvitation": {"invitationId": "x"},
         "organization.updateMemberRole": {"memberId": "x", "role": "viewer"},
         "auditLog.all": {},
+        "auditLog.export": {},
         "application.delete": of_application,
         "restore.one": {},
         "restore.resume": {},

@@ -155,6 +155,17 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
         (),
         "How long the events of a job and the messages of webhooks are kept.",
     ),
+    "WHARF_AUDIT_ARCHIVE_DIR": (
+        (),
+        (
+            "The directory to which control moves old entries of the audit log, as files that can "
+            "be verified. Without it all entries stay in the database."
+        ),
+    ),
+    "WHARF_AUDIT_RETENTION_DAYS": (
+        (),
+        "How long entries of the audit log stay in the database, if there is an archive.",
+    ),
     "WHARF_ADMIN_KEY": ((), "The first administrator's key. It is taken at the first start."),
     "WHARF_REGISTRY_NETWORKS": (
         (),

@@ -30,6 +30,9 @@ from worker.control.access.approval import APPROVE_ALL
 from worker.control.access.broker_state import BrokerWatch, open_broker
 from worker.control.access.broker_users import BrokerUsers
 from worker.control.access.database_roles import DatabaseRoles
+from worker.control.audit.archive import Archive
+from worker.control.audit.chaining import CHAIN_ENTRIES
+from worker.control.audit.signing import Checkpoints
 from worker.control.credentials import logins_in_flight
 from worker.control.credentials.google_keys import GoogleKeys
 from worker.control.credentials.logins_of_tests import LoginsOfTests
@@ -88,6 +91,7 @@ class Control:
     registry_networks: RegistryNetworks = REGISTRY_NETWORKS
     auto_approve: bool = False
     machine: MachineIdentity = field(default_factory=MachineIdentity)
+    audit_archive: Archive | None = None
     control_id: str = field(default_factory=make_id)
 
     def __post_init__(self) -> None:
@@ -136,6 +140,7 @@ class Control:
                 "statistics": Runner(self.pool, [COUNT_ENDED_JOBS]),
                 "accepted_logins": Runner(self.pool, [ACCEPT_LOGINS]),
                 "credential_events": Runner(self.pool, [TELL_CREDENTIAL_EVENTS]),
+                "audit": Runner(self.pool, self._audit()),
             }
         return self._runners
 
@@ -197,6 +202,10 @@ class Control:
             services.append(BrokerWatch(self.broker, self.control_id).service())
         return services
 
+    def _audit(self) -> list[Service]:
+        archive = [] if self.audit_archive is None else [self.audit_archive.service()]
+        return [CHAIN_ENTRIES, Checkpoints(self.vault).service(), *archive]
+
     def _verification(self) -> Service:
         return Verification(self.vault, ConnectionSettings(self.registry_networks)).service()
 
@@ -235,6 +244,7 @@ async def run(settings: ControlSettings) -> None:
                 machine=MachineIdentity(
                     is_allowed=settings.machine_identity, environment=dict(os.environ)
                 ),
+                audit_archive=_audit_archive(settings, vault),
             )
             for stop_signal in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(stop_signal, control.stop)
@@ -250,6 +260,23 @@ def _retention(settings: ControlSettings) -> Retention:
         jobs=timedelta(days=settings.job_retention_days),
         events=timedelta(days=settings.event_retention_days),
     )
+
+
+def _audit_archive(settings: ControlSettings, vault: KeyRing) -> Archive | None:
+    """Return the archive of old entries.
+
+    Raises:
+        SetupError: its directory cannot be written.
+    """
+    directory = settings.audit_archive_dir
+    if directory is None:
+        return None
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise SetupError(
+            f"WHARF_AUDIT_ARCHIVE_DIR cannot be written: {directory}",
+            remedy="Make the directory, and give it to the user that runs wharf control.",
+        )
+    return Archive(vault, directory, timedelta(days=settings.audit_retention_days))
 
 
 def main() -> None:

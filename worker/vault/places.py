@@ -101,6 +101,10 @@ def _signing_key_of_job(row: Row) -> SealContext:
             raise ValueError("not a signature")
 
 
+def _audit_key(row: Row) -> SealContext:
+    return SealContext("audit_key", "", row["key_id"], "", "")
+
+
 def _of_application(purpose: str) -> Callable[[Row], SealContext]:
     def context(row: Row) -> SealContext:
         return SealContext(purpose, row["organization_id"], row["application_id"], "", "")
@@ -236,6 +240,7 @@ PLACES = (
         _signing_key,
         "target.organization_id, target.signing_key_id",
     ),
+    Place("audit_key.sealed", "audit_key", "key_id", "sealed", _audit_key, "target.key_id"),
     *(
         Place(
             f"application.{column}", "application", "application_id", column, context, _APPLICATION

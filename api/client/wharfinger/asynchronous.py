@@ -1002,6 +1002,26 @@ class AsyncAuditLogProcedures(AsyncGroup):
             )
         )
 
+    async def export(
+        self, *, after_sequence: int | Omit = OMIT, limit: int | Omit = OMIT
+    ) -> models.AuditExport:
+        """Return a part of the organization's audit log, with what verifies it.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            after_sequence: Sequence number of the entry after which to continue.
+            limit: Largest number of items in the answer.
+        """
+        return await self._call(
+            Call[models.AuditExport](
+                "auditLog.export",
+                models.AuditExport,
+                "GET",
+                {"afterSequence": after_sequence, "limit": limit},
+            )
+        )
+
 
 class AsyncBuildProcedures(AsyncGroup):
     """Procedures of `build`."""

@@ -124,6 +124,61 @@ class Attachment(Model):
     artifact_type: str
 
 
+class AuditChainEntry(Model):
+    """An entry with its place in the chain.
+
+    `hash` is the SHA-256 of the other fields as JSON with sorted keys, without spaces, in
+    UTF-8. `at` is UTC with microseconds.
+    """
+
+    organization_id: str
+    sequence: int
+    audit_event_id: str
+    at: str
+    action: str
+    object_id: str | None
+    actor_id: str | None
+    data: dict[str, JsonValue] | None
+    previous_hash: str
+    hash: str
+
+
+class AuditCheckpoint(Model):
+    """A statement of an entry's hash, signed by control with Ed25519."""
+
+    organization_id: str
+    number: int
+    sequence: int
+    hash: str
+    at: str
+    key_id: str
+    signature: str
+
+
+class AuditEnd(Model):
+    """The newest entry and the number of the newest checkpoint."""
+
+    sequence: int
+    hash: str
+    checkpoint: int
+
+
+class AuditSegment(Model):
+    """A signed statement of entries that were exported to a file and removed."""
+
+    organization_id: str
+    first_sequence: int
+    last_sequence: int
+    previous_hash: str
+    last_hash: str
+    checkpoint: int
+    file: str
+    file_sha256: str
+    at: str
+    key_id: str
+    signature: str
+
+
 class AuditLogEntry(Model):
     """One action; `actor` is the name of the key or the person, if there still is one."""
 
@@ -1260,6 +1315,19 @@ class CreatedApplication(Model):
     environment_id: str
     created_at: datetime
     organization_id: str
+
+
+class AuditExport(Model):
+    """A part of the log, the oldest entries first.
+
+    The first part has the public keys and the closed segments, the last part has the `end`.
+    """
+
+    public_keys: list[str]
+    segments: list[AuditSegment]
+    checkpoints: list[AuditCheckpoint]
+    entries: list[AuditChainEntry]
+    end: AuditEnd | None
 
 
 class AuditLogPage(Model):

@@ -71,6 +71,7 @@ PARAMETERS = {
     "action": "What was done: a procedure's name, or its router's.",
     "actorId": "Id of the API key or the member who did it.",
     "after": "`next` of the page before.",
+    "afterSequence": "Sequence number of the entry after which to continue.",
     "appName": "Part of the `appName`.",
     "applicationId": "Id of the application.",
     "buildId": "Id of the build.",

@@ -14,6 +14,7 @@ from api.http.openapi.objects import (
     APPLICATION,
     APPLICATION_ID,
     AUDIT_ENTRY,
+    AUDIT_EXPORT,
     BUILD,
     BUILD_ID,
     CANCELLED_DEPLOYMENT,
@@ -387,6 +388,7 @@ EXAMPLES: Mapping[str, Example] = {
     "auditLog.all": Example(
         {"action": "registry", "limit": 50}, {"entries": [AUDIT_ENTRY], "nextCursor": None}
     ),
+    "auditLog.export": Example({"afterSequence": 0, "limit": 1000}, AUDIT_EXPORT),
     "application.search": Example(
         {"name": "shop", "limit": 20}, {"items": [APPLICATION], "total": 1}
     ),

@@ -538,6 +538,37 @@ AUDIT_ENTRY: Example = {
     "actor": "pipeline",
     "data": {"name": "Production", "host": "ghcr.io"},
 }
+HASH = "5b3c8f7f3a0c6c1f1c0f4c3e8d1b6a5f4e3d2c1b0a99887766554433221100ff"
+AUDIT_EXPORT: Example = {
+    "publicKeys": ["wharf-audit-public-v1.11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"],
+    "segments": [],
+    "checkpoints": [
+        {
+            "organizationId": ORGANIZATION_ID,
+            "number": 1,
+            "sequence": 1,
+            "hash": HASH,
+            "at": "2026-07-01T09:00:30.000000Z",
+            "keyId": "21fe31dfa154a261",
+            "signature": "5VbBA9Ex7TtPzqS0VZzmPUt5cdw8Oct3UWqZcIMbC2tE…",
+        }
+    ],
+    "entries": [
+        {
+            "organizationId": ORGANIZATION_ID,
+            "sequence": 1,
+            "auditEventId": "0197c1e4-0a00-7000-8000-000000000015",
+            "at": "2026-07-01T09:00:00.000000Z",
+            "action": "registry.create",
+            "objectId": REGISTRY_ID,
+            "actorId": API_KEY_ID,
+            "data": {"name": "Production", "host": "ghcr.io"},
+            "previousHash": "0" * 64,
+            "hash": HASH,
+        }
+    ],
+    "end": {"sequence": 1, "hash": HASH, "checkpoint": 1},
+}
 MEMBER: Example = {
     "id": API_KEY_ID,
     "organizationId": ORGANIZATION_ID,

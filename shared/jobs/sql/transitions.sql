@@ -41,6 +41,7 @@ END $$;
 CREATE OR REPLACE FUNCTION public.job_after_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  PERFORM public.audit_job(NEW, OLD);
   IF TG_OP = 'UPDATE' AND NEW.state = OLD.state THEN
     IF NEW.cancel_requested_at IS NOT NULL AND OLD.cancel_requested_at IS NULL THEN
       PERFORM public.send_notification('wharf_heartbeat', NEW.server_id);

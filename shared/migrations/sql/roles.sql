@@ -24,7 +24,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA worker_v1 FROM PUBLIC;
 -- The API stores requests, each for a key that was shown to it (authority.sql). It cannot
 -- change a server's key, forge an attempt, or change audit rows.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_api;
-REVOKE SELECT ON public.job_secret, public.database_epoch FROM wharf_api;
+REVOKE SELECT ON public.job_secret, public.database_epoch, public.audit_key FROM wharf_api;
+GRANT SELECT (key_id, public_key, created_at) ON public.audit_key TO wharf_api;
 GRANT INSERT ON public.api_key, public.registry, public.server, public.server_token,
   public.job, public.job_secret, public.job_need, public.audit_event TO wharf_api;
 GRANT UPDATE (last_used_at) ON public.api_key TO wharf_api;
@@ -102,6 +103,11 @@ GRANT UPDATE (kind), DELETE ON public.job_ended TO wharf_control;
 GRANT UPDATE (counter, raised_at) ON public.database_epoch TO wharf_control;
 GRANT UPDATE ON public.job, public.job_attempt, public.release_gate TO wharf_control;
 GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wharf_control;
+-- It gives entries of the audit log their places, once, signs checkpoints, and closes exported segments.
+GRANT UPDATE (sequence, previous_hash, hash) ON public.audit_event TO wharf_control;
+GRANT INSERT, UPDATE ON public.audit_chain TO wharf_control;
+GRANT INSERT ON public.audit_checkpoint, public.audit_key TO wharf_control;
+GRANT EXECUTE ON FUNCTION public.audit_segment_close TO wharf_control;
 -- It renews the logins of registries that have a source of them.
 GRANT UPDATE (renew_at, claimed_until, failures, error, minted_at) ON public.credential_source TO wharf_control;
 GRANT UPDATE (username, password, password_expires_at) ON public.registry TO wharf_control;
@@ -170,6 +176,9 @@ GRANT SELECT (registry_id, shown) ON public.credential_source TO wharf_functions
 GRANT DELETE ON public.job, public.job_event TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE ON public.organization, public.database_epoch TO wharf_functions;
 GRANT INSERT ON public.api_key, public.registry_check, public.job_ended, public.audit_event TO wharf_functions;
+GRANT SELECT, DELETE ON public.audit_event, public.audit_checkpoint TO wharf_functions;
+GRANT SELECT, INSERT ON public.audit_segment TO wharf_functions;
+GRANT SELECT, UPDATE (sequence) ON public.audit_chain TO wharf_functions;
 GRANT SELECT (api_key_id, organization_id, role, member_id, key_hash, expires_at, application_ids) ON public.api_key TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE ON public.user_account, public.member, public.invitation TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.user_session TO wharf_functions;
@@ -181,7 +190,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON public.registry_quota TO wharf_functions
 -- An endpoint is locked while a message to it is stored, which takes the right to change it.
 GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
-GRANT EXECUTE ON FUNCTION public.job_backoff, public.job_close_attempt, public.job_lose, public.job_id_at,
+GRANT EXECUTE ON FUNCTION public.audit_job, public.job_backoff, public.job_close_attempt, public.job_lose, public.job_id_at,
   public.job_delete_login, public.job_delete_secrets, public.certificate_is_wanted, public.registry_check_add,
   public.repository_of, public.spelling_difference, public.nearest_repository, public.job_ended_add,
   public.login_verdict, public.login_refusals_after, public.login_record, public.job_record_logins,
@@ -203,6 +212,9 @@ ALTER FUNCTION public.credential_notice_after_insert OWNER TO wharf_functions;
 ALTER FUNCTION public.rotation_event OWNER TO wharf_functions;
 ALTER FUNCTION public.quota_forget OWNER TO wharf_functions;
 ALTER FUNCTION public.job_need_check OWNER TO wharf_functions;
+ALTER FUNCTION public.audit_work OWNER TO wharf_functions;
+ALTER FUNCTION public.audit_event_keep OWNER TO wharf_functions;
+ALTER FUNCTION public.audit_segment_close OWNER TO wharf_functions;
 ALTER FUNCTION public.job_cancel OWNER TO wharf_functions;
 ALTER FUNCTION public.job_event_prune OWNER TO wharf_functions;
 ALTER FUNCTION public.job_prune OWNER TO wharf_functions;

@@ -1,9 +1,8 @@
-"""Organizations, their API keys, and the audit log."""
+"""Organizations and their API keys."""
 
 from typing import Any
 
-from pydantic import ConfigDict
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, LargeBinary, text
+from sqlalchemy import CheckConstraint, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
 from shared.models.columns import Moment, document, ids, moment, one_of
@@ -64,19 +63,3 @@ class ApiKey(SQLModel, table=True):
     created_at: Moment = moment(default_now=True)
     expires_at: Moment = moment()
     last_used_at: Moment = moment()
-
-
-class AuditEvent(SQLModel, table=True):
-    """A recorded action: caller, action and object; append-only."""
-
-    __tablename__ = "audit_event"
-    __table_args__ = (ForeignKeyConstraint(["organization_id"], ["organization.organization_id"]),)
-    model_config = ConfigDict(arbitrary_types_allowed=True)  # type: ignore[assignment]
-
-    audit_event_id: str = Field(primary_key=True)
-    organization_id: str = Field(index=True)
-    actor_id: str | None = None
-    action: str
-    object_id: str | None = None
-    data: dict[str, Any] | None = document()
-    at: Moment = moment(default_now=True)

@@ -18,7 +18,7 @@ from tests.api.asking import (
 )
 from tests.api.fleet import TestServer
 from tests.databases import Database
-from worker.control.credentials.grants import seal_grants
+from tests.worker.control.credentials.sealing import seal_grants
 from worker.control.maintenance.builds import reconcile_builds
 
 DIGEST, OTHER = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"

@@ -40,6 +40,10 @@ BACKUP = ElsewhereTested(
     "../../worker/backup/test_commands.py", "test_a_backup_is_made_and_restored_by_commands"
 )
 API = ElsewhereTested("test_options.py", "test_the_api_listens_where_its_options_say")
+AUDIT = "commands/accounts/test_audit.py"
+AUDIT_FILE = ElsewhereTested(AUDIT, "test_an_exported_file_is_verified_and_each_change_of_it_found")
+AUDIT_TRUST = ElsewhereTested(AUDIT, "test_only_the_given_key_and_hash_count")
+SPREADSHEET = "test_a_spreadsheet_runs_no_cell_of_the_log"
 YES = ElsewhereTested("test_confirm.py", "test_what_deletes_is_refused_without_a_terminal_and_yes")
 LOGIN = ElsewhereTested("test_login.py", "test_a_profile_is_stored_after_it_was_checked")
 LOGOUT = ElsewhereTested("test_login.py", "test_a_profile_is_removed")
@@ -538,6 +542,12 @@ COMMANDS = {
             "limit": ["--limit", "1"],
             "cursor": ["--cursor", "1"],
         },
+    ),
+    "audit export": Command(
+        [], {"file": AUDIT_FILE, "form": ElsewhereTested(AUDIT_FILE.file, SPREADSHEET)}
+    ),
+    "audit verify": Command(
+        [], {"file": AUDIT_FILE, "public_key": AUDIT_TRUST, "known": AUDIT_TRUST}
     ),
     "key remove": Command(["nothing", "--yes"], {"key": ["two", "--yes"], "yes": YES}),
 }

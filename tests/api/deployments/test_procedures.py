@@ -23,7 +23,7 @@ from tests.api.deploying import (
 )
 from tests.api.fleet import TestServer, open_server
 from tests.databases import Database
-from worker.control.credentials.grants import seal_grants
+from tests.worker.control.credentials.sealing import seal_grants
 
 IMAGE = f"ghcr.io/myorg/my-app@{DIGEST}"
 UNHEALTHY = {"code": "container_unhealthy", "message": "it ended with 1", "retryable": False}

@@ -19,8 +19,8 @@ from shared.jobs.store.release import Released, give_login
 from shared.vault import KeyRing, PrivateKey, SealContext
 from tests.proxies import open_proxy
 from tests.waiting import wait_until
+from tests.worker.control.credentials.sealing import seal_grants
 from tests.world import HOST, PASSWORD, PULL, EnrolledServer, World
-from worker.control.credentials.grants import seal_grants
 from worker.jobs.attempt import (
     Attempt,
     AttemptResult,

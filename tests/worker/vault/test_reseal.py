@@ -9,6 +9,7 @@ from tests.api.asking import create_registry
 from tests.api.fleet import TestServer
 from tests.databases import Database
 from tests.worker.vault.storing import store_everything
+from worker.control.audit.signing import open_signing_key
 from worker.local.postgres import OWNER
 from worker.vault.places import PLACES
 from worker.vault.reseal import find_remaining, prefix, reseal
@@ -72,6 +73,8 @@ async def test_all_that_the_api_stores_is_sealed_to_the_new_key(
     client: httpx2.AsyncClient, server: TestServer, database: Database, vault_key: PrivateKey
 ) -> None:
     await store_everything(client, server)
+    async with database.session("wharf_control") as control:
+        await open_signing_key(control, KeyRing([vault_key]))
     url, new = database.url(OWNER), PrivateKey.generate()
     stored = {place.name for place in PLACES}
     before, clear = count_sealed(database, vault_key), open_all(database, KeyRing([vault_key]))

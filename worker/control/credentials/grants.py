@@ -57,14 +57,14 @@ SKEW = timedelta(minutes=5)
 """The difference of clocks up to which a registry decides itself if a token has expired."""
 
 
-def seal_grants(
+def make_grants(
     vault: KeyRing,
     job: Released,
     context_token: SecretStr | None = None,
     *,
     now: datetime | None = None,
-) -> str | None:
-    """Return the job's grants, sealed to its server for this attempt; ``None`` if it needs none.
+) -> Grants | None:
+    """Return the job's grants for this attempt; ``None`` if it needs none.
 
     ``context_token`` is the token with which a build downloads its context.
 
@@ -82,20 +82,24 @@ def seal_grants(
     environment = _open_variables(vault, job, command, ENVIRONMENT)
     if not (needed or secrets or build_secrets or environment):
         return None
-    given = Grants(
+    return Grants(
         grants=tuple(_make_grants(vault, job, needed, now or datetime.now(UTC))),
         secrets=secrets,
         build_secrets=build_secrets,
         environment=environment,
     )
-    return _seal(job, command, given)
+
+
+def seal_grants(job: Released, given: Grants) -> str:
+    """Return the grants, sealed to the job's server for this attempt."""
+    return _seal(job, parse_command(job.kind, job.command), given)
 
 
 def seal_logins(vault: KeyRing, job: Released) -> str:
     """Return the newest logins of a running attempt, sealed as its first ones, without secrets.
 
     Raises:
-        CredentialError, RegistryError, UnmetConditionError: as `seal_grants`.
+        CredentialError, RegistryError, UnmetConditionError: as `make_grants`.
     """
     command = parse_command(job.kind, job.command)
     now = datetime.now(UTC)

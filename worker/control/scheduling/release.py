@@ -25,7 +25,8 @@ from shared.jobs.store.sweep import AttemptMessage
 from shared.set_aside import Cause, attempt, caught, is_unavailable
 from shared.vault import KeyRing
 from worker.control.credentials.context_tokens import make_token, store_token
-from worker.control.credentials.grants import seal_grants
+from worker.control.credentials.grants import make_grants, seal_grants
+from worker.control.credentials.uses import record_uses, uses_of
 from worker.control.image_usage import recheck
 from worker.control.scheduling.publish import Publisher
 from worker.control.service import Service
@@ -116,9 +117,10 @@ class Releases:
     async def _equip(self, connection: Connection, job: Released) -> None:
         job = await recheck(connection, await pin(connection, job))
         token = make_token(job)
-        sealed = seal_grants(self.vault, job, token)
-        if sealed is not None:
-            await give_login(connection, job, sealed)
+        given = make_grants(self.vault, job, token)
+        if given is not None:
+            await give_login(connection, job, seal_grants(job, given))
+            await record_uses(connection, job, uses_of(job, given))
         if token is not None:
             await store_token(connection, job, token)
 

@@ -32,8 +32,8 @@ from shared.jobs.store.release import Released
 from shared.reference import parse_reference
 from shared.signatures.keys import SigningKey
 from shared.vault import KeyRing, PrivateKey, SealContext
+from tests.worker.control.credentials.sealing import seal_grants
 from worker.control.credentials.context_tokens import make_token
-from worker.control.credentials.grants import seal_grants
 from worker.login import (
     BUILD_SECRETS,
     BUNDLE,

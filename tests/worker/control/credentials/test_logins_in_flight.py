@@ -13,8 +13,8 @@ from shared.jobs.commands import ImageCopy, ImagePull
 from shared.jobs.store.release import give_login
 from shared.vault import KeyRing, SealContext
 from tests.fakes import ecr
+from tests.worker.control.credentials.sealing import seal_grants
 from tests.world import EnrolledServer, World
-from worker.control.credentials.grants import seal_grants
 from worker.control.credentials.logins_in_flight import renew_logins
 from worker.login import Grants, login_context
 

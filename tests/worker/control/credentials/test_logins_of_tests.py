@@ -21,10 +21,10 @@ from tests.fakes.certificates import Authority
 from tests.fakes.named import NamedHosts, open_named
 from tests.journeys.canary import leaks, spellings
 from tests.waiting import wait_until
+from tests.worker.control.credentials.sealing import seal_grants
 from tests.worker.control.credentials.test_short_logins import dump
 from tests.worker.control.providers.cases import CASES, Case
 from tests.world import EnrolledServer, World
-from worker.control.credentials.grants import seal_grants
 from worker.control.credentials.logins_of_tests import LoginsOfTests
 from worker.control.providers.mint import Mint
 from worker.login import Grants, login_context

@@ -30,8 +30,8 @@ from tests.fakes import ecr
 from tests.fakes.certificates import Authority
 from tests.fakes.named import NamedHosts, open_named
 from tests.waiting import wait_until
+from tests.worker.control.credentials.sealing import seal_grants
 from tests.world import EnrolledServer, World
-from worker.control.credentials.grants import seal_grants
 from worker.control.credentials.minting import (
     IDLE_SECONDS,
     LEASE,

@@ -10,9 +10,9 @@ from pydantic import BaseModel
 from shared.jobs.commands import Command, ImagePull
 from shared.jobs.store.release import Released, give_login
 from shared.vault import KeyRing
+from tests.worker.control.credentials.sealing import seal_grants
 from tests.worker.parts import open_tools
 from tests.world import EnrolledServer, World
-from worker.control.credentials.grants import seal_grants
 from worker.deployments.tools import DeploymentTools
 from worker.images.pull_push_tag import pull
 from worker.jobs.attempt import Attempt, run_attempt
