@@ -20,6 +20,7 @@ from tests.bench import (
 )
 from tests.bench.console import consoles, newcomer, pages
 from tests.bench.measure import Figure, keep, table
+from tests.bench.safety import backups
 from tests.bench.scene import open_scene
 
 PARTS = {
@@ -33,6 +34,7 @@ PARTS = {
     "accepting": accepting,
     "readers": readers,
     "million": million,
+    "backups": backups,
     "pages": pages,
     "consoles": consoles,
     "newcomer": newcomer,
