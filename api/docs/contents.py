@@ -35,6 +35,7 @@ CONTENTS = (
             "how-to/roll-back",
             "how-to/pipelines",
             "how-to/images",
+            "how-to/sign-images",
             "how-to/compose-files",
             "how-to/webhooks",
             "how-to/deploy-hooks",

@@ -348,7 +348,8 @@ async def test_a_worker_of_before_keeps_its_leases_and_ends_its_jobs(old: OldWor
         "finish", "old", job_id=running, attempt=1, outcome="succeeded", result={"digest": DIGEST}
     )
 
-    assert answer["jobs"] == [{**jobs[0], "cancel": False}]
+    # A worker of before ignores the field that it does not know.
+    assert answer["jobs"] == [{**jobs[0], "cancel": False, "hand_back": False}]
     assert finished["state"] == "succeeded"
     again = await old.enrolled.call("hello", "next", predecessor="old", kinds=[], engine={})
     assert again["status"] == "current"
