@@ -230,7 +230,7 @@ async def _find(session: AsyncSession, context: Context, rollback_id: str) -> Po
 async def _read(
     session: AsyncSession, context: Context, chosen: ColumnElement[bool]
 ) -> list[Point]:
-    runs = func.image_runs(Rollback.organization_id, Rollback.digest)
+    runs = func.application_runs(Rollback.application_id, Rollback.digest)
     query = (
         select(Rollback, runs)
         .where(

@@ -21,6 +21,8 @@ ELSEWHERE = {
     "printf %s": "compose/conftest.py",
     "wharf migrate": "shared/migrations/test_schema.py",
     "wharf api": "api/test_main.py",
+    "WHARF_TLS_CERTIFICATE=": "api/sockets/test_encryption.py",
+    "WHARF_ALLOW_PLAIN_HTTP=": "api/sockets/test_encryption.py",
     "wharf control": "worker/control/test_main.py",
     "wharf server approve": "api/cli/commands/servers/test_server.py",
     "wharf user recover": "api/cli/commands/accounts/test_user.py",

@@ -88,7 +88,8 @@ GRANT UPDATE (attempts, due_at, delivered_at, failed_at) ON public.webhook_deliv
 GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
 GRANT INSERT ON public.deploy_hook_event TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.login_verdict TO wharf_api;
-GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_bootstrap, public.image_runs,
+GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_bootstrap,
+  public.application_runs,
   public.caller, public.is_beyond_key, public.send_notification, public.repository_of, public.organization_resume,
   public.server_is_online, public.server_is_available, public.organization_lock, public.running_deployment,
   public.quota_available

@@ -155,6 +155,22 @@ async def test_there_is_no_point_where_nothing_is_retained(scenario: RollbackSce
     assert await scenario.released() == []
 
 
+async def test_a_point_does_not_run_because_another_application_runs_its_image(
+    scenario: RollbackScenario,
+) -> None:
+    first = await scenario.point()
+    await scenario.run(OTHER)
+    other = await create_deployable(scenario.client, [scenario.server], appName="other-app")
+
+    await deploy(scenario.client, other["applicationId"])
+    await scenario.server.succeed_next({"reference": "x", "digest": DIGEST})
+    await replace_next(scenario.server)
+    await reconcile(scenario.server)
+
+    shown = {point["rollbackId"]: point["isRunning"] for point in await scenario.points()}
+    assert shown[first["rollbackId"]] is False
+
+
 async def test_a_rollback_is_a_deployment_from_where_the_image_is_retained(
     scenario: RollbackScenario,
 ) -> None:
