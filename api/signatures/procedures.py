@@ -3,9 +3,11 @@
 from typing import Annotated
 
 from pydantic import Field
+from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.applications.queries import find_application
 from api.fields.hosts import require_host
-from api.fields.shapes import Accepted, Id, Ids, ImageName, Input, Output
+from api.fields.shapes import Accepted, Id, ImageName, Input, Output
 from api.jobs.registry_choice import choose_registry, find_registries
 from api.jobs.server_choice import choose_server
 from api.jobs.submission import TEST_DEADLINE, TRANSFER_DEADLINE, read_result, submit_and_wait
@@ -13,7 +15,7 @@ from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from api.registries.procedures import find_registry
 from api.signatures.keys import PURPOSE, find_signing_key
-from api.signatures.policies import PredicateTypes, find_policy, load_public_keys
+from api.signatures.policies import find_policy, load_public_keys
 from shared.errors import InvalidReferenceError, UnmetConditionError
 from shared.jobs.accesses import exclusive_key
 from shared.jobs.commands import SignatureSign, SignatureVerify
@@ -43,15 +45,14 @@ class Sign(Input):
 class Verify(Input):
     """`image` has the host of its registry.
 
-    Without `signingKeyIds` and `predicateTypes` the policy of the application, or of the
-    organization, says what is required.
+    Without `signingKeyId` the policy of the application, or of the organization, says what is
+    required.
     """
 
     image: ImageName
     registry_id: Id | None = None
     application_id: Id | None = None
-    signing_key_ids: Ids = Field(default_factory=list)
-    predicate_types: PredicateTypes = Field(default_factory=list)
+    signing_key_id: Id | None = None
     server_id: Id | None = None
 
 
@@ -153,11 +154,7 @@ async def verify(context: Context, request: Verify) -> VerifiedImage | Accepted:
         if request.registry_id is not None:
             named = await find_registry(session, context, request.registry_id)
             _require_at(named, target)
-        key_ids, predicate_types = request.signing_key_ids, request.predicate_types
-        if not key_ids and not predicate_types:
-            held = await find_policy(session, context, request.application_id)
-            key_ids, predicate_types = held.signing_key_ids, held.predicate_types
-        keys = await load_public_keys(session, context, key_ids)
+        policy = await _find_policy(session, context, request)
         found = await find_registries(session, context, [target.registry])
     server_id = await choose_server(
         context, request.server_id, among=named.allowed_servers if named else ()
@@ -165,7 +162,6 @@ async def verify(context: Context, request: Verify) -> VerifiedImage | Accepted:
     registry = named or choose_registry(target, found, [server_id], request.application_id or "")
     require_allowed([registry] if registry else [], [server_id], request.application_id or "")
     registry_id = registry.registry_id if registry else None
-    policy = SignaturePolicy(public_keys=keys, predicate_types=tuple(predicate_types))
     job = Submission(
         organization_id=context.organization_id,
         server_id=server_id,
@@ -181,6 +177,18 @@ async def verify(context: Context, request: Verify) -> VerifiedImage | Accepted:
         return ended
     result = read_result(ended, SignatureResult)
     return VerifiedImage.model_validate(result.model_dump() | {"verified": not result.violations})
+
+
+async def _find_policy(session: AsyncSession, context: Context, request: Verify) -> SignaturePolicy:
+    """Return what the request requires: a signature by one key, or what a policy says."""
+    if request.application_id is not None:
+        await find_application(session, context, request.application_id)
+    if request.signing_key_id is not None:
+        key = await find_signing_key(session, context, request.signing_key_id)
+        return SignaturePolicy(public_keys=(key.public_key,))
+    held = await find_policy(session, context, request.application_id)
+    keys = await load_public_keys(session, context, held.signing_key_ids)
+    return SignaturePolicy(public_keys=keys, predicate_types=tuple(held.predicate_types))
 
 
 def _require_at(registry: Registry, target: Reference) -> None:

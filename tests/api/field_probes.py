@@ -11,7 +11,7 @@ from typing import Any, Literal
 import trustme
 
 from api.http.openapi.examples import EXAMPLES
-from api.http.openapi.objects import ORGANIZATION_ID, REGISTRY_ID, SERVER_ID
+from api.http.openapi.objects import ORGANIZATION_ID, REGISTRY_ID, SERVER_ID, SIGNING_KEY_ID
 
 
 @dataclass(frozen=True)
@@ -430,17 +430,16 @@ PROBES: dict[str, Probe] = {
         },
     ),
     "signature.verify": Probe(
-        {"image": "ghcr.io/a/b:1", "signingKeyIds": ["$signing"]},
+        {"image": "ghcr.io/a/b:1", "signingKeyId": "$signing"},
         {
-            "image": "ghcr.io/a/c:1",
+            "image": refused("ghcr.io/a/b:<"),
             "registryId": NOTHING,
             "applicationId": NOTHING,
-            "signingKeyIds": [NOTHING],
-            "predicateTypes": ["https://spdx.dev/Document"],
+            "signingKeyId": NOTHING,
             "serverId": NOTHING,
         },
     ),
-    "signaturePolicy.one": Probe({}, {"applicationId": NOTHING}),
+    "signaturePolicy.one": Probe({"applicationId": "$application"}, {"applicationId": NOTHING}),
     "signaturePolicy.set": Probe(
         {"applicationId": "$application"},
         {
@@ -450,11 +449,16 @@ PROBES: dict[str, Probe] = {
             "predicateTypes": ["https://spdx.dev/Document"],
             "inherit": True,
         },
+        ("application",),
     ),
-    "signingKey.create": Probe({"name": "one"}, {"name": "two", "publicKey": "no key"}),
+    "signingKey.create": Probe(
+        {"name": "probe-{n}"}, {"name": "other-{n}", "publicKey": refused("no key")}
+    ),
     "signingKey.all": Probe({}, {}),
     "signingKey.one": Probe({"signingKeyId": "$signing"}, {"signingKeyId": NOTHING}),
-    "signingKey.retire": Probe({"signingKeyId": "$signing"}, {"signingKeyId": NOTHING}),
+    "signingKey.retire": Probe(
+        {"signingKeyId": "$spare_signing"}, {"signingKeyId": NOTHING}, ("spare_signing",)
+    ),
     "signingKey.remove": Probe(
         {"signingKeyId": "$spare_signing"}, {"signingKeyId": NOTHING}, ("spare_signing",)
     ),
@@ -519,7 +523,7 @@ PROBES: dict[str, Probe] = {
             "offset": 1,
         },
     ),
-    "auditLog.export": Probe({}, {"afterSequence": 1, "limit": 1}),
+    "auditLog.export": Probe({}, {"afterSequence": refused(-1), "limit": refused(0)}),
     "application.search": Probe(
         {"q": "kept"},
         {
@@ -562,6 +566,7 @@ PROBES: dict[str, Probe] = {
 }
 
 OBJECTS = {
+    SIGNING_KEY_ID: "$signing",
     REGISTRY_ID: "$registry",
     SERVER_ID: "$server",
     ORGANIZATION_ID: "$organization",

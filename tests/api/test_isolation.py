@@ -157,7 +157,7 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ),
     ("signature.verify", {"image": SIGNED, "registryId": "registry"}),
     ("signature.verify", {"image": SIGNED, "applicationId": "application"}),
-    ("signature.verify", {"image": SIGNED, "signingKeyIds": ["signing"]}),
+    ("signature.verify", {"image": SIGNED, "signingKeyId": "signing"}),
     ("signature.verify", {"image": SIGNED, "serverId": "server"}),
     ("signaturePolicy.one", {"applicationId": "application"}),
     ("signaturePolicy.set", {"applicationId": "application"}),

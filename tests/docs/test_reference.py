@@ -50,6 +50,9 @@ ROUTERS = {
 OTHERS = {
     *(
         "application.control",
+        "build.create",
+        "deployment.create",
+        "job.submit",
         "application.logs",
         "image.delete",
         "image.prove",
@@ -69,4 +72,4 @@ OTHERS = {
     ),
     *("WHARF_ADDRESS", "registry.password"),
 }
-"""Kinds of jobs, events of webhooks, and what only compose.yaml knows."""
+"""Kinds of jobs, events of webhooks, entries of the audit log, and what only compose.yaml knows."""

@@ -3324,8 +3324,7 @@ class AsyncSignatureProcedures(AsyncGroup):
         *,
         registry_id: str | Omit | None = OMIT,
         application_id: str | Omit | None = OMIT,
-        signing_key_ids: list[str] | Omit = OMIT,
-        predicate_types: list[str] | Omit = OMIT,
+        signing_key_id: str | Omit | None = OMIT,
         server_id: str | Omit | None = OMIT,
         respond_async: Literal[False] = False,
     ) -> models.VerifiedImage: ...
@@ -3337,8 +3336,7 @@ class AsyncSignatureProcedures(AsyncGroup):
         *,
         registry_id: str | Omit | None = OMIT,
         application_id: str | Omit | None = OMIT,
-        signing_key_ids: list[str] | Omit = OMIT,
-        predicate_types: list[str] | Omit = OMIT,
+        signing_key_id: str | Omit | None = OMIT,
         server_id: str | Omit | None = OMIT,
         respond_async: Literal[True],
     ) -> models.AcceptedJob: ...
@@ -3350,8 +3348,7 @@ class AsyncSignatureProcedures(AsyncGroup):
         *,
         registry_id: str | Omit | None = OMIT,
         application_id: str | Omit | None = OMIT,
-        signing_key_ids: list[str] | Omit = OMIT,
-        predicate_types: list[str] | Omit = OMIT,
+        signing_key_id: str | Omit | None = OMIT,
         server_id: str | Omit | None = OMIT,
         respond_async: bool,
     ) -> models.VerifiedImage | models.AcceptedJob: ...
@@ -3362,8 +3359,7 @@ class AsyncSignatureProcedures(AsyncGroup):
         *,
         registry_id: str | Omit | None = OMIT,
         application_id: str | Omit | None = OMIT,
-        signing_key_ids: list[str] | Omit = OMIT,
-        predicate_types: list[str] | Omit = OMIT,
+        signing_key_id: str | Omit | None = OMIT,
         server_id: str | Omit | None = OMIT,
         respond_async: bool = False,
     ) -> models.VerifiedImage | models.AcceptedJob:
@@ -3379,8 +3375,7 @@ class AsyncSignatureProcedures(AsyncGroup):
             image: Name of the image, with the host of its registry.
             registry_id: Id of the registry.
             application_id: Id of the application.
-            signing_key_ids: Ids of the keys, one of which has to have signed.
-            predicate_types: Types of the attestations that are required.
+            signing_key_id: Id of the signing key.
             server_id: Id of the server.
             respond_async: Do not wait for the job: return its id at once.
         """
@@ -3393,8 +3388,7 @@ class AsyncSignatureProcedures(AsyncGroup):
                     "image": image,
                     "registryId": registry_id,
                     "applicationId": application_id,
-                    "signingKeyIds": signing_key_ids,
-                    "predicateTypes": predicate_types,
+                    "signingKeyId": signing_key_id,
                     "serverId": server_id,
                 },
                 respond_async=respond_async,

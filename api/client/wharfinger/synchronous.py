@@ -3320,8 +3320,7 @@ class SignatureProcedures(Group):
         *,
         registry_id: str | Omit | None = OMIT,
         application_id: str | Omit | None = OMIT,
-        signing_key_ids: list[str] | Omit = OMIT,
-        predicate_types: list[str] | Omit = OMIT,
+        signing_key_id: str | Omit | None = OMIT,
         server_id: str | Omit | None = OMIT,
         respond_async: Literal[False] = False,
     ) -> models.VerifiedImage: ...
@@ -3333,8 +3332,7 @@ class SignatureProcedures(Group):
         *,
         registry_id: str | Omit | None = OMIT,
         application_id: str | Omit | None = OMIT,
-        signing_key_ids: list[str] | Omit = OMIT,
-        predicate_types: list[str] | Omit = OMIT,
+        signing_key_id: str | Omit | None = OMIT,
         server_id: str | Omit | None = OMIT,
         respond_async: Literal[True],
     ) -> models.AcceptedJob: ...
@@ -3346,8 +3344,7 @@ class SignatureProcedures(Group):
         *,
         registry_id: str | Omit | None = OMIT,
         application_id: str | Omit | None = OMIT,
-        signing_key_ids: list[str] | Omit = OMIT,
-        predicate_types: list[str] | Omit = OMIT,
+        signing_key_id: str | Omit | None = OMIT,
         server_id: str | Omit | None = OMIT,
         respond_async: bool,
     ) -> models.VerifiedImage | models.AcceptedJob: ...
@@ -3358,8 +3355,7 @@ class SignatureProcedures(Group):
         *,
         registry_id: str | Omit | None = OMIT,
         application_id: str | Omit | None = OMIT,
-        signing_key_ids: list[str] | Omit = OMIT,
-        predicate_types: list[str] | Omit = OMIT,
+        signing_key_id: str | Omit | None = OMIT,
         server_id: str | Omit | None = OMIT,
         respond_async: bool = False,
     ) -> models.VerifiedImage | models.AcceptedJob:
@@ -3375,8 +3371,7 @@ class SignatureProcedures(Group):
             image: Name of the image, with the host of its registry.
             registry_id: Id of the registry.
             application_id: Id of the application.
-            signing_key_ids: Ids of the keys, one of which has to have signed.
-            predicate_types: Types of the attestations that are required.
+            signing_key_id: Id of the signing key.
             server_id: Id of the server.
             respond_async: Do not wait for the job: return its id at once.
         """
@@ -3389,8 +3384,7 @@ class SignatureProcedures(Group):
                     "image": image,
                     "registryId": registry_id,
                     "applicationId": application_id,
-                    "signingKeyIds": signing_key_ids,
-                    "predicateTypes": predicate_types,
+                    "signingKeyId": signing_key_id,
                     "serverId": server_id,
                 },
                 respond_async=respond_async,

@@ -20,6 +20,7 @@ ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM wharf_api, wharf_control, wharf_functions;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA worker_v1 FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION public.image_runs FROM wharf_api;
 
 -- The API stores requests, each for a key that was shown to it (authority.sql). It cannot
 -- change a server's key, forge an attempt, or change audit rows.

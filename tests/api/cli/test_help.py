@@ -11,6 +11,7 @@ SECRET = re.compile("password|secret|token|credential|(?<!idempotency.)key", re.
 NO_SECRETS = {
     ("key remove", "key"): "the name or id of a key",
     ("host-key", "keys"): "public keys of a host",
+    ("audit verify", "public_key"): "the file of a public key",
 }
 NAMES = [name for name, _ in leaves()]
 

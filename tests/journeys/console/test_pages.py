@@ -65,6 +65,7 @@ def tab(
         yield tab
 
 
+@pytest.mark.timeout(600)
 def test_axe_finds_nothing_on_any_page(tab: Tab, pages: list[str]) -> None:
     found = {}
     for path in pages:
