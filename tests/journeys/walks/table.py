@@ -78,6 +78,8 @@ PAGES = {
     "how-to/follow-jobs": both("move_images", "cancel_a_job"),
     "how-to/docker-compose": Walked(because="it installs: tests/compose runs it"),
     "how-to/many-servers": both("join_pause_and_remove_a_server"),
+    "how-to/tls": Walked(because="it starts an API: tests/api/sockets/test_encryption.py"),
+    "how-to/back-up-and-restore": Walked(because="it replaces all: tests/worker/backup"),
     "how-to/upgrade": Walked(because="it restarts all: tests/test_old_versions.py"),
     "reference/procedures": READ,
     "reference/codes": both("refuse_a_wrong_password"),
