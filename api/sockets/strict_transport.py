@@ -23,5 +23,5 @@ class StrictTransport:
                 MutableHeaders(scope=message)[HEADER] = VALUE
             await send(message)
 
-        is_encrypted = scope["type"] == "http" and scope["scheme"] == "https"
+        is_encrypted = scope["type"] == "http" and scope.get("scheme") == "https"
         await self._app(scope, receive, answer if is_encrypted else send)

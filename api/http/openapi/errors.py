@@ -121,6 +121,8 @@ ERRORS: dict[int, tuple[str, str, *tuple[WharfError, ...]]] = {
 
 OF_QUERIES = (400, 401, 403, 404, 429, 500, 503)
 OF_MUTATIONS = (400, 401, 403, 404, 408, 409, 412, 413, 415, 429, 500, 503)
+WAITING = (412, 504)
+"""Of procedures that wait for a job: no server can take it, or it takes too long."""
 WITH_DELAY = (429, 503)
 PUBLIC_QUERIES = (400, 404, 429, 500, 503)
 
@@ -142,10 +144,10 @@ def refer_to_errors(procedure: AnyProcedure) -> dict[str, Any]:
     """Return references to the error responses that an operation can have, by status."""
     of_queries = OF_QUERIES if procedure.role else PUBLIC_QUERIES
     statuses = OF_MUTATIONS if procedure.kind == "mutation" else of_queries
-    waiting = (504,) if procedure.waits else ()
+    waiting = WAITING if procedure.waits else ()
     return {
         str(status): {"$ref": f"#/components/responses/{ERRORS[status][0]}"}
-        for status in (*statuses, *waiting)
+        for status in dict.fromkeys((*statuses, *waiting))
     }
 
 

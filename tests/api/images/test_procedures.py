@@ -38,6 +38,7 @@ async def test_a_pull_is_a_job_at_once(
         "reference": "docker.io/library/nginx:latest",
         "registry_id": None,
         "made_by": None,
+        "policy": None,
         "preflight": False,
         "platform": None,
     }

@@ -15,6 +15,13 @@ from tests.databases import Database
 from worker.local.postgres import OWNER
 
 URL = "https://Hooks.Example:8443/team/a?key=b"
+HOLD = """
+CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
+  BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NULL; END $$;
+CREATE TRIGGER hold AFTER UPDATE ON webhook FOR EACH ROW EXECUTE FUNCTION hold();
+"""
+"""A change of a webhook waits, with the row locked."""
+
 WAITING = "SELECT 1 FROM pg_locks WHERE NOT granted"
 ALL = [
     *("build.ended", "certificate.due", "certificate.expired"),
@@ -223,13 +230,20 @@ async def test_an_endpoint_that_is_being_changed_takes_messages_and_holds_no_job
     job = await server.next_job()
 
     async with await psycopg.AsyncConnection.connect(database.url(OWNER)) as held:
-        await held.execute("LOCK TABLE audit_event IN EXCLUSIVE MODE")
-        changing = asyncio.create_task(change(client, webhook_id, events=ALL))
-        await until(lambda: database.execute(WAITING) != [])
-        async with asyncio.timeout(5):
-            await server.finish(job, "succeeded", result={"reference": "nginx"})
+        await held.execute(HOLD)
+        await held.commit()
+        try:
+            await held.execute("SELECT pg_advisory_xact_lock(7)")
+            changed = ["build.ended", "job.ended"]
+            changing = asyncio.create_task(change(client, webhook_id, events=changed))
+            await until(lambda: database.execute(WAITING) != [])
+            async with asyncio.timeout(5):
+                await server.finish(job, "succeeded", result={"reference": "nginx"})
+            await held.commit()
+            await changing
+        finally:
+            await held.execute("DROP FUNCTION hold() CASCADE")
 
-    await changing
     [delivered] = await sent(client, webhook_id)
     assert delivered["payload"]["data"]["jobId"] == job.job_id
 

@@ -243,7 +243,8 @@ async def test_a_heartbeat_extends_the_leases_that_are_held_and_names_them(world
     jobs = [{"job_id": job_id, "attempt": 1} for job_id in (held, lost, make_id())]
     answer = await server.call("heartbeat", "first", jobs=jobs)
 
-    assert answer["jobs"] == [{"job_id": held, "attempt": 1, "cancel": False}]
+    told = {"cancel": False, "hand_back": False}
+    assert answer["jobs"] == [{"job_id": held, "attempt": 1, **told}]
     [row] = await world.rows("SELECT lease_until - now() AS left FROM job WHERE job_id = %s", held)
     assert row["left"] > 14 * SECOND
 

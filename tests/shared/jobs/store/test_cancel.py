@@ -36,7 +36,8 @@ async def test_a_running_job_learns_of_its_cancel_by_the_next_heartbeat(world: W
 
     jobs = [{"job_id": job_id, "attempt": 1}]
     answer = await server.call("heartbeat", "first", jobs=jobs)
-    assert answer["jobs"] == [{"job_id": job_id, "attempt": 1, "cancel": True}]
+    told = {"cancel": True, "hand_back": False}
+    assert answer["jobs"] == [{"job_id": job_id, "attempt": 1, **told}]
 
 
 async def test_the_worker_of_a_running_job_is_notified(world: World) -> None:

@@ -119,7 +119,8 @@ async def test_a_worker_that_does_not_name_its_login_gets_no_other(
 
     held = await scenario.heartbeat(login=login)
 
-    assert held == {"job_id": scenario.job_id, "attempt": 1, "cancel": False}
+    told = {"cancel": False, "hand_back": False}
+    assert held == {"job_id": scenario.job_id, "attempt": 1, **told}
 
 
 async def test_each_login_is_given_once_however_often_control_looks(scenario: Scenario) -> None:
