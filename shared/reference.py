@@ -197,6 +197,15 @@ def make_reference(
     return _require_length(Reference(host.name, complete, chosen or None, digest or None))
 
 
+def make_attachments_tag(digest: str) -> str:
+    """Make the tag ``sha256-<hex>`` of an image's digest, in the image's own repository.
+
+    Without a suffix, it names the index of the image's referrers (OCI distribution 1.1, "Referrers
+    Tag Schema"). With ``.sig``, ``.att`` or ``.sbom``, it is a tag of cosign.
+    """
+    return digest.replace(":", "-", 1)
+
+
 def parse_prefix(host: RegistryHost, image_prefix: str | None) -> str:
     """Return a prefix's repository path, without the host and without outer slashes.
 

@@ -17,13 +17,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.reference import Reference
+from shared.reference import Reference, make_attachments_tag
 
 MAX_TAGS = 2000
 """The limit of a repository's tags; with more, nothing is deleted."""
 
 MAX_KNOWN = 500
 """The limit of further images of a repository in the database; with more, nothing is deleted."""
+
+MAX_REFERRERS = 500
+"""The limit of an image's referrers; with more, nothing is deleted."""
 
 MAX_REASONS = 10
 
@@ -175,9 +178,8 @@ class _Attached:
         self._digest = digest
         self._others = frozenset(known.others)
         self._observed = observed
-        start = digest.replace(":", "-", 1)
-        self._prefix = start
-        self._tags = {tag: observed.tags.get(tag) for tag in _attachment_tags(start)}
+        self._prefix = make_attachments_tag(digest)
+        self._tags = {tag: observed.tags.get(tag) for tag in _attachment_tags(self._prefix)}
         found = (key for key, subject in observed.subjects.items() if subject == digest)
         self._referrers = tuple(dict.fromkeys([*observed.referrers, *found]))
 

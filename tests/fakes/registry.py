@@ -33,9 +33,7 @@ class Repository:
             case [*_, "tags", "list"]:
                 return self._list(request)
             case [*_, "referrers", digest] if self.has_referrers:
-                found = [one for one, what in self.subjects.items() if what == digest]
-                body = {"schemaVersion": 2, "manifests": [{"digest": one} for one in found]}
-                return web.json_response(body, content_type=INDEX)
+                return self._list_referrers(request, digest)
             case _:
                 return web.json_response({}, status=200 if request.path == "/v2/" else 404)
 
@@ -56,6 +54,15 @@ class Repository:
             return
         del self.manifests[name]
         self.tags = {tag: digest for tag, digest in self.tags.items() if digest != name}
+
+    def _list_referrers(self, request: web.Request, digest: str) -> web.StreamResponse:
+        found = [one for one, what in self.subjects.items() if what == digest]
+        start = int(request.query.get("start", "0"))
+        rest = found[start : start + self.page]
+        body = {"schemaVersion": 2, "manifests": [{"digest": one} for one in rest]}
+        after = start + self.page
+        link = {"Link": f'<{request.path}?start={after}>; rel="next"'} if found[after:] else {}
+        return web.json_response(body, headers=link, content_type=INDEX)
 
     def _list(self, request: web.Request) -> web.StreamResponse:
         tags = sorted(tag for tag in self.tags if tag > request.query.get("last", ""))

@@ -3,17 +3,13 @@
 from collections.abc import AsyncIterator, Iterable
 
 from shared.errors import RegistryError
-from worker.oci.images.attached_manifests import (
-    ABSENT,
-    Attachment,
-    list_in_index,
-    name_referrers_tag,
-)
+from shared.reference import make_attachments_tag
+from worker.oci.images.attached_manifests import ABSENT, Attachment, list_in_index
 from worker.oci.images.contents import parse_contents
 from worker.oci.registry import manifests
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
-from worker.oci.registry.referrers import find_referrers
+from worker.oci.registry.referrers import has_referrers_api
 from worker.oci.registry.uploads import Uploads
 from worker.oci.signatures.tagged import add_layers, has_all_layers, read_layers
 
@@ -75,12 +71,12 @@ class AttachmentWriter:
     async def _store_referrer(self, attachment: Attachment) -> None:
         manifest, subject = attachment.manifest, attachment.subject
         await manifests.store(self._client, self._repository, manifest.descriptor.digest, manifest)
-        if await find_referrers(self._client, self._repository, subject) is None:
+        if not await has_referrers_api(self._client, self._repository, subject):
             await self._list_in_tag(subject, [manifest])
 
     async def _list_in_tag(self, subject: str, added: Iterable[Manifest]) -> None:
         """List referrers under a tag, for a registry without the API."""
-        tag = name_referrers_tag(subject)
+        tag = make_attachments_tag(subject)
         existing = await self.find(tag)
         index = list_in_index(existing, added)
         if existing is None or not _lists_all(existing, index):

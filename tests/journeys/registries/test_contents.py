@@ -3,10 +3,10 @@
 import base64
 from typing import Any
 
+from shared.reference import make_attachments_tag
 from tests.journeys.conftest import PASSWORD, Port
 from tests.worker.oci.sample_images import RepositoryFixture, make_image
 from worker.local.images import make_image as make_on_engine
-from worker.oci.images.attached_manifests import name_referrers_tag
 
 
 def basic() -> dict[str, str]:
@@ -22,7 +22,7 @@ async def test_a_pushed_image_is_found_with_its_signature(port: Port) -> None:
     repository = pushed["reference"].partition("/")[2].partition(":")[0]
     chosen: dict[str, Any] = {"registryId": port.registry_id, "serverId": server_id}
     signature = make_image(b"a signature")
-    tag = f"{name_referrers_tag(pushed['digest'])}.sig"
+    tag = f"{make_attachments_tag(pushed['digest'])}.sig"
     await RepositoryFixture(port.registry.host, repository, basic()).put(tag, signature)
 
     repositories = port.stack.call("image.repositories", chosen)

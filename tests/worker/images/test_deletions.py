@@ -401,16 +401,21 @@ async def test_a_registry_that_deletes_the_image_with_a_tag_is_named(tools: Tool
                 await ask(front.host, "team/app", GIVEN_UP, tools)
 
 
-async def test_a_referrer_that_only_the_registry_knows_goes_with_its_subject(tools: Tools) -> None:
-    repository = Repository()
+async def test_referrers_that_the_registry_lists_on_any_page_go_with_their_subject(
+    tools: Tools,
+) -> None:
+    referrers = (OTHER, refer_to(IMAGE), make_index(OTHER))
+    repository = Repository(page=2)
     repository.put(IMAGE, "v1")
-    repository.put(OTHER)
-    repository.subjects[OTHER.digest] = IMAGE.digest
+    for one in referrers:
+        repository.put(one)
+        repository.subjects[one.digest] = IMAGE.digest
 
     async with open_repository(repository) as fake:
         result = await ask(fake.host, "team/app", GIVEN_UP, tools)
 
-    assert (result.outcome, result.attached) == (Outcome.DELETED, (OTHER.digest,))
+    assert result.outcome is Outcome.DELETED
+    assert set(result.attached) == {one.digest for one in referrers}
     assert repository.manifests == {}
 
 

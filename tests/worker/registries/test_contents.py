@@ -17,6 +17,7 @@ from shared.jobs.accesses import accesses
 from shared.jobs.commands import Command, ImageInspect, ImageRepositories, ImageTags
 from shared.jobs.results import InspectionResult
 from shared.networks import RegistryNetworks
+from shared.reference import make_attachments_tag
 from shared.settings import WorkerSettings
 from tests.fakes.certificates import Authority
 from tests.fakes.providers.clients import find_address, make_client_settings
@@ -44,7 +45,6 @@ from worker.jobs.engine_view import EngineView
 from worker.jobs.tools import Tools
 from worker.local.registry import LocalRegistry
 from worker.login import Grant, Grants, Login
-from worker.oci.images.attached_manifests import name_referrers_tag
 from worker.oci.transport.settings import ConnectionSettings
 from worker.registries.contents import inspect_image, list_repositories, list_tags
 from worker.server.handlers import open_work
@@ -169,7 +169,7 @@ async def test_signatures_and_sboms_are_found_by_the_tags_of_cosign_and_by_refer
     registry: LocalRegistry, tools: Tools
 ) -> None:
     await fill(registry, "team/signed", "1")
-    await fill(registry, "team/signed", f"{name_referrers_tag(IMAGE.digest)}.sig", SIGNATURE)
+    await fill(registry, "team/signed", f"{make_attachments_tag(IMAGE.digest)}.sig", SIGNATURE)
     # This registry has no referrers API, so clients keep their index under a tag.
     sbom = json.dumps(SBOM).encode()
     repository = RepositoryFixture(registry.host, "team/signed", basic())
@@ -179,14 +179,14 @@ async def test_signatures_and_sboms_are_found_by_the_tags_of_cosign_and_by_refer
     entry = part | {"artifactType": "application/spdx+json"}
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}
     await repository.put_manifest(
-        name_referrers_tag(IMAGE.digest), INDEX, json.dumps(index).encode()
+        make_attachments_tag(IMAGE.digest), INDEX, json.dumps(index).encode()
     )
 
     found = await look_at(registry, "team/signed:1", tools)
 
     assert [(one.kind, one.digest, one.tag) for one in found.attachments] == [
         ("sbom", digest_of(sbom), None),
-        ("signature", SIGNATURE.digest, f"{name_referrers_tag(IMAGE.digest)}.sig"),
+        ("signature", SIGNATURE.digest, f"{make_attachments_tag(IMAGE.digest)}.sig"),
     ]
     assert found.warnings == ()
 

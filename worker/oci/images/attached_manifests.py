@@ -15,6 +15,7 @@ from typing import Any
 
 from shared.errors import RegistryError
 from shared.faults import FaultCode
+from shared.reference import make_attachments_tag
 from worker.oci.concurrency import run_concurrently
 from worker.oci.images.contents import parse_contents
 from worker.oci.registry import manifests
@@ -60,11 +61,6 @@ def list_blobs(manifest: Manifest) -> tuple[Descriptor, ...]:
     return (*contents.layers, *((contents.config,) if contents.config else ()))
 
 
-def name_referrers_tag(digest: str) -> str:
-    """Return the tag that lists an image's referrers where the API is missing."""
-    return digest.replace(":", "-", 1)
-
-
 async def find_attachments(
     client: RegistryClient, repository: str, subjects: Sequence[str]
 ) -> Attachments:
@@ -97,7 +93,7 @@ class _Search:
 
     async def examine(self, subject: str) -> None:
         for suffix in TAG_SUFFIXES:
-            await self._examine_tag(subject, f"{name_referrers_tag(subject)}.{suffix}")
+            await self._examine_tag(subject, f"{make_attachments_tag(subject)}.{suffix}")
         for digest in await self._list_referrers(subject):
             if self._has_room() and (manifest := await self._fetch(digest)):
                 self._add(Attachment(subject, manifest))
@@ -134,11 +130,13 @@ class _Search:
             self._note(f"the referrers of {subject} cannot be listed", error)
             return ()
         if listed is not None:
-            return listed
+            if not listed.is_complete:
+                self.gaps.append(f"the referrers of {subject} cannot all be listed")
+            return listed.digests
         return tuple(one.digest for one in await self._read_referrers_tag(subject))
 
     async def _read_referrers_tag(self, subject: str) -> tuple[Descriptor, ...]:
-        tag = name_referrers_tag(subject)
+        tag = make_attachments_tag(subject)
         if not await self._is_there(tag) or not (index := await self._fetch(tag)):
             return ()
         contents = parse_contents(index)

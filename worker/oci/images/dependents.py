@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from shared.errors import InvalidReferenceError, RegistryError
-from shared.jobs.deletion import MAX_TAGS, Observation
-from shared.reference import Reference, require_tag
+from shared.jobs.deletion import MAX_REFERRERS, MAX_TAGS, Observation
+from shared.reference import Reference, make_attachments_tag, require_tag
 from worker.oci.concurrency import run_concurrently
 from worker.oci.images.contents import INDEX_TYPES
 from worker.oci.registry import manifests
@@ -17,7 +17,7 @@ from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.listing import list_all_tags
 from worker.oci.registry.manifest import Descriptor, Manifest
 from worker.oci.registry.manifests import MISSING
-from worker.oci.registry.referrers import find_referrers
+from worker.oci.registry.referrers import list_referrers
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,17 @@ class Dependents:
 
     async def _find_referrers(self, gaps: list[str]) -> tuple[str, ...] | None:
         try:
-            return await find_referrers(
-                self.registry, self.target.repository, self.target.digest or ""
+            listed = await list_referrers(
+                self.registry, self.target.repository, self.target.digest or "", MAX_REFERRERS
             )
         except RegistryError as error:
             gaps.append(_make_gap("its referrers cannot be listed", error))
             return None
+        if listed is None:
+            return None
+        if not listed.is_complete:
+            gaps.append(f"its referrers cannot all be listed, or are more than {MAX_REFERRERS}")
+        return listed.digests
 
     async def _list_tags(self, gaps: list[str]) -> tuple[str, ...]:
         try:
@@ -114,7 +119,7 @@ class Dependents:
         self, named: Mapping[str, Descriptor], found: Collection[str]
     ) -> tuple[str, ...]:
         """Return the referrers without a tag that the index under the image's tag lists."""
-        index = named.get((self.target.digest or "").replace(":", "-", 1))
+        index = named.get(make_attachments_tag(self.target.digest or ""))
         links = self._links.get(index.digest) if index else None
         children = links.children if links else None
         return tuple(sorted((children or frozenset()) - set(found)))

@@ -92,12 +92,12 @@ async def list_all_tags(
         if response.is_truncated:
             return None
         page = await _parse_page(client, response, scope)
-        has_next = _NEXT.search(response.headers.get("Link", "")) is not None
+        is_continued = has_next(response)
         if not set(page) - set(entries):
-            return None if has_next else tuple(entries)
+            return None if is_continued else tuple(entries)
         entries.update(dict.fromkeys(page))
         after = first.with_query(n=PAGE_ENTRIES, last=page[-1])
-        url = parse_next(response, first) if has_next else after
+        url = parse_next(response, first) if is_continued else after
     return None
 
 
@@ -229,6 +229,11 @@ def read_page(response: Response) -> list[str] | None:
     except ValidationError:
         return None
     return (page.tags or page.repositories or []) if page.model_fields_set else None
+
+
+def has_next(response: Response) -> bool:
+    """Return whether a page names a next one, of any origin."""
+    return _NEXT.search(response.headers.get("Link", "")) is not None
 
 
 def parse_next(response: Response, first: URL) -> URL | None:

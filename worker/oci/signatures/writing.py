@@ -4,8 +4,9 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shared.reference import make_attachments_tag
 from shared.signatures.keys import SigningKey
-from worker.oci.images.attached_manifests import Attachment, name_referrers_tag
+from worker.oci.images.attached_manifests import Attachment
 from worker.oci.registry.manifest import Descriptor, make_manifest
 from worker.oci.signatures import bundle, simple_signing
 from worker.oci.signatures.tagged import MANIFEST_TYPE, add_layers, describe
@@ -37,7 +38,7 @@ def store_tag_signature(repository: str, digest: str, signature: str) -> Stored:
         "annotations": {simple_signing.SIGNATURE_ANNOTATION: signature}
     }
     config, manifest = add_layers(None, [layer])
-    tag = f"{name_referrers_tag(digest)}.sig"
+    tag = f"{make_attachments_tag(digest)}.sig"
     blobs = {str(layer["digest"]): payload, manifest.config or "": config}
     return Stored(Attachment(digest, manifest, tag), blobs)
 

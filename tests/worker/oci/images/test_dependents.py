@@ -72,6 +72,11 @@ class RegistryWithIndex:
         ("tags", says({"tags": ["-no tag"]}), "the repository has an invalid tag"),
         ("manifests", refuses(403), "the tag 1 cannot be read"),
         ("referrers/", refuses(403), "its referrers cannot be listed"),
+        (
+            "referrers/",
+            says({"manifests": [{"digest": TARGET}]}, Link="<https://other.example/>; rel=next"),
+            "its referrers cannot all be listed, or are more than 500",
+        ),
     ],
 )
 async def test_a_part_that_cannot_be_read_is_a_gap(part: str, respond: Respond, gap: str) -> None:
