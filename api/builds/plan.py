@@ -52,7 +52,7 @@ class BuildPlan:
     """Everything that is stored for one build. ``reference`` is the name of the image.
 
     ``make``, ``push`` and ``retain`` are its steps; each one needs the step before it. The first
-    job has the id of the build.
+    job has the id of the build. The push of a ready image is a copy between registries.
     """
 
     request: BuildRequest
@@ -72,9 +72,10 @@ def make_build_plan(loaded: LoadedApplication, request: BuildRequest) -> BuildPl
     """Plan the application's next build.
 
     The image is pushed to the build registry and copied from there to an active rollback registry;
-    if there is only the latter, it is pushed there. The tag is the caller's, or the commit's first
-    characters, or ``v`` and the version; never ``latest`` by default. A ready image that is not
-    pushed keeps the name by which it is pulled.
+    if there is only the latter, it is pushed there. A ready image is copied from its own registry
+    unchanged: its digest, its platforms and its signatures stay. The tag is the caller's, or the
+    commit's first characters, or ``v`` and the version; never ``latest`` by default. A ready image
+    that is not pushed keeps the name by which it is pulled.
 
     Raises:
         InvalidInputError: there is no source, or both an upload and a git revision are given.
@@ -107,8 +108,7 @@ def _plan(
     if first is None:
         unpushed = replace(command.target, digest=None)
         return BuildPlan(request, application, version, unpushed, make)
-    source = command.reference if isinstance(command, ImagePull) else str(reference)
-    push = ImagePush(source=source, reference=str(reference), registry_id=first.registry_id)
+    push = _push(command, reference, first)
     plan = BuildPlan(request, application, version, reference, make, Step(push))
     if second is None:
         return plan
@@ -119,6 +119,20 @@ def _plan(
         registry_id=second.registry_id,
     )
     return replace(plan, retain=Step(retain))
+
+
+def _push(
+    made: ImageBuild | ImagePull, reference: Reference, registry: Registry
+) -> ImagePush | ImageCopy:
+    if isinstance(made, ImageBuild):
+        name = str(reference)
+        return ImagePush(source=name, reference=name, registry_id=registry.registry_id)
+    return ImageCopy(
+        source=made.reference,
+        reference=str(reference),
+        source_registry_id=made.registry_id,
+        registry_id=registry.registry_id,
+    )
 
 
 def _other_bases(

@@ -294,7 +294,7 @@ async def test_a_cancelled_build_ends_with_all_its_steps(scenario: BuildScenario
     assert again.status_code == 409
 
 
-async def test_a_ready_image_is_pulled_and_pushed_under_the_application_s_name(
+async def test_a_ready_image_is_copied_unchanged_under_the_application_s_name(
     client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     build = await create_registry(client)
@@ -309,7 +309,7 @@ async def test_a_ready_image_is_pulled_and_pushed_under_the_application_s_name(
     requested = await scenario.build(tag="1.0")
 
     pulled = await scenario.succeed("image.pull", digest=OTHER)
-    pushed = await scenario.succeed("image.push", digest=DIGEST)
+    pushed = await scenario.succeed("image.copy", digest=DIGEST)
     assert pulled.command["reference"] == "docker.io/library/nginx:1.0"
     assert pushed.command["source"] == pulled.command["reference"]
     assert pushed.command["reference"] == "ghcr.io/myorg/ready:1.0"

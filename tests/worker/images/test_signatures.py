@@ -55,9 +55,10 @@ class Place:
     def reference(self) -> str:
         return f"{self.host}/{self.repository}@{IMAGE.digest}"
 
-    async def sign(self, key: SigningKey, *forms: str) -> SignResult:
+    async def sign(self, key: SigningKey, *forms: str, about: str = IMAGE.digest) -> SignResult:
+        """Store a signature beside the image; ``about`` is the digest that it is made for."""
         name = f"{self.host}/{self.repository}"
-        bundle = make_bundle(IMAGE.digest, SIGNATURE, {}, key).decode()
+        bundle = make_bundle(about, SIGNATURE, {}, key).decode()
         secrets = {
             TAG_SIGNATURE: SecretStr(sign_for_tag(name, IMAGE.digest, key)),
             BUNDLE: SecretStr(bundle),
@@ -125,18 +126,28 @@ async def test_an_unsigned_image_is_a_result_with_its_violations(place: Place) -
 
 
 @pytest.mark.parametrize(
-    ("signer", "code"),
-    [(None, FaultCode.SIGNATURE_MISSING), (OTHER, FaultCode.SIGNATURE_UNTRUSTED)],
+    ("signer", "about", "kinds", "code"),
+    [
+        (None, IMAGE.digest, (), FaultCode.SIGNATURE_MISSING),
+        (OTHER, IMAGE.digest, (), FaultCode.SIGNATURE_UNTRUSTED),
+        (KEY, f"sha256:{'e' * 64}", (), FaultCode.SIGNATURE_INVALID),
+        (KEY, IMAGE.digest, (SPDX,), FaultCode.ATTESTATION_MISSING),
+    ],
+    ids=["unsigned", "another key", "another image's signature", "no attestation"],
 )
 async def test_an_enforced_policy_refuses_and_a_warning_one_warns(
-    place: Place, signer: SigningKey | None, code: FaultCode
+    place: Place,
+    signer: SigningKey | None,
+    about: str,
+    kinds: tuple[str, ...],
+    code: FaultCode,
 ) -> None:
     if signer is not None:
-        await place.sign(signer)
+        await place.sign(signer, "bundle", about=about)
 
-    warnings = await place.pull(policy(KEY, mode="warn"))
+    warnings = await place.pull(policy(KEY, mode="warn", kinds=kinds))
     with pytest.raises(RegistryError) as caught:
-        await place.pull(policy(KEY))
+        await place.pull(policy(KEY, kinds=kinds))
 
     assert len(warnings) == 1 and code in warnings[0]
     assert caught.value.code == code and not caught.value.retryable
