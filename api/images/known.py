@@ -28,6 +28,7 @@ SELECT d.application_id, a.name AS application_name, p.server_id, v.name AS serv
   JOIN application a ON a.application_id = d.application_id
   JOIN server v ON v.server_id = p.server_id
  WHERE d.digest = %(digest)s AND s.stopped_at IS NULL
+   AND (%(is_whole)s OR d.application_id = ANY (%(application_ids)s))
  ORDER BY a.name, v.name, p.server_id
  LIMIT 1000
 """
@@ -60,8 +61,14 @@ class RunningPlace(Output):
 
 
 async def find_running(context: Context, digest: str) -> tuple[datetime, list[RunningPlace]]:
-    """Return the time, and the places where this digest runs by the record of deployments."""
-    rows = await _fetch(context, RUNNING, digest=digest)
+    """Return the time, and the places where this digest runs by the record of deployments.
+
+    A key that is limited to applications sees the places of these alone.
+    """
+    limits = list(context.caller.application_ids)
+    rows = await _fetch(
+        context, RUNNING, digest=digest, is_whole=not limits, application_ids=limits
+    )
     [now] = await _fetch(context, "SELECT now() AS now")
     return now["now"], [RunningPlace.model_validate(row) for row in rows]
 
@@ -83,7 +90,7 @@ def _repositories(rows: list[dict[str, Any]], registry: Registry) -> Iterator[st
             yield reference.repository
 
 
-async def _fetch(context: Context, query: str, **values: str) -> list[dict[str, Any]]:
+async def _fetch(context: Context, query: str, **values: object) -> list[dict[str, Any]]:
     given = {"organization_id": context.organization_id, **values}
     async with context.resources.pool.connection() as connection:
         return await (await connection.execute(query, given)).fetchall()

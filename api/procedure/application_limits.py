@@ -1,6 +1,6 @@
 """API keys that are limited to applications: all that such a key names is looked up here."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import ColumnElement, true
 from sqlmodel import col
@@ -43,27 +43,30 @@ async def require_applications(
     """Check a call with a key that is limited to applications; without a limit do nothing.
 
     Raises:
-        ForbiddenError: the procedure is not about an application.
+        ForbiddenError: the procedure is not about an application, or the request names none.
         NotFoundError: the request names a thing of another application, or none.
     """
     caller = context.caller
     if not caller.application_ids:
         return
-    require_about_applications(caller, procedure)
-    for field in OWNERS.keys() & type(request).model_fields.keys():
-        if (value := getattr(request, field)) is not None:
-            await _require_own(context, field, value)
+    fields = OWNERS.keys() & type(request).model_fields.keys()
+    named = {field: value for field in fields if (value := getattr(request, field)) is not None}
+    if not named and procedure.name not in OWN_LISTS | OWN_FACTS:
+        _refuse(procedure.name, takes_application=bool(fields))
+    for field, value in named.items():
+        await _require_own(context, field, value)
 
 
-def require_about_applications(caller: Caller, procedure: Procedure[Any, Any]) -> None:
-    """Raise `ForbiddenError` for a limited key's call that is not about an application."""
-    fields = procedure.input.model_fields
-    names_one = any(name in fields and fields[name].is_required() for name in OWNERS)
-    if caller.application_ids and not (names_one or procedure.name in OWN_LISTS | OWN_FACTS):
+def _refuse(name: str, *, takes_application: bool) -> NoReturn:
+    if takes_application:
         raise ForbiddenError(
-            f"this API key is limited to applications, and {procedure.name} is not about one",
-            remedy="Use a key that is not limited to applications.",
+            f"this API key is limited to applications, and this call of {name} names none",
+            remedy="Give the applicationId of one of its applications.",
         )
+    raise ForbiddenError(
+        f"this API key is limited to applications, and {name} is not about one",
+        remedy="Use a key that is not limited to applications.",
+    )
 
 
 def require_application(caller: Caller, application_id: str) -> None:

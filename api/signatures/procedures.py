@@ -168,7 +168,7 @@ async def verify(context: Context, request: Verify) -> VerifiedImage | Accepted:
         command=SignatureVerify(reference=str(target), registry_id=registry_id, policy=policy),
         requested_by=context.caller.actor_id,
         registry_id=registry_id,
-        fair_key=target.name,
+        fair_key=request.application_id or target.name,
         deadline=TEST_DEADLINE,
         job_id=context.job_id,
     )

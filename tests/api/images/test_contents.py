@@ -7,7 +7,8 @@ import httpx2
 import pytest
 from starlette.applications import Starlette
 
-from tests.api.asking import HUB, create_registry, open_client
+from tests.api.accounts.test_key_limits import create
+from tests.api.asking import HUB, create_application, create_registry, open_client
 from tests.api.deploying import DIGEST, create_deployable, deploy, reconcile, replace_next
 from tests.api.fleet import TestServer
 from tests.databases import Database
@@ -61,7 +62,9 @@ async def test_an_image_that_no_login_fits_is_inspected_without_one(
     assert command["registry_id"] is None is found["registryId"]
 
 
-async def test_what_runs_an_image_is_named(client: httpx2.AsyncClient, server: TestServer) -> None:
+async def test_what_runs_an_image_is_named(
+    client: httpx2.AsyncClient, server: TestServer, app: Starlette
+) -> None:
     application = await create_deployable(client, [server])
     await deploy(client, application["applicationId"])
     await server.succeed_next({"reference": "x", "digest": DIGEST})
@@ -72,6 +75,10 @@ async def test_what_runs_an_image_is_named(client: httpx2.AsyncClient, server: T
     found, _ = await ask(client, server, "inspect", FOUND, image=image)
     other = {**FOUND, "digest": f"sha256:{'e' * 64}"}
     moved, _ = await ask(client, server, "inspect", other, image="ghcr.io/myorg/app:1")
+    own = (await create_application(client, name="own"))["applicationId"]
+    key = await create(client, role="viewer", applicationIds=[own])
+    async with open_client(app, key["key"]) as limited:
+        hidden, _ = await ask(limited, server, "inspect", FOUND, image=image, applicationId=own)
 
     [place] = found["running"]
     assert place["applicationId"] == application["applicationId"]
@@ -79,7 +86,7 @@ async def test_what_runs_an_image_is_named(client: httpx2.AsyncClient, server: T
         server.server_id,
         application["name"],
     )
-    assert moved["running"] == []
+    assert moved["running"] == hidden["running"] == []
 
 
 async def test_an_application_s_image_is_read_with_its_own_registry(
