@@ -1,5 +1,6 @@
 """TLS: clients with the certificates that the machine trusts, and servers with their own."""
 
+import hashlib
 import ssl
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,6 +23,15 @@ def tls_context() -> ssl.SSLContext:
     to the same machine.
     """
     return httpx2.create_ssl_context()
+
+
+def fingerprint_of(pem: str) -> str:
+    """Return the SHA-256 of a certificate's DER form, in hexadecimal.
+
+    Raises:
+        ValueError: not a certificate in PEM.
+    """
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.strip())).hexdigest()
 
 
 @dataclass

@@ -49,6 +49,7 @@ OPERATION = {
     "backup": "operation.backup",
     "restore": "operation.backup",
     "vault": "operation.vault",
+    "ca": "operation.ca",
 }
 ROLES = dict.fromkeys(
     ("up", "demo", "api", "control", "worker", "migrate", "secrets"), "operation.roles"
@@ -61,7 +62,7 @@ PANELS = {
     "Operation": OPERATION,
     "Processes": ROLES,
 }
-GROUPS = {*NOUNS, "vault"}
+GROUPS = {*NOUNS, "vault", "ca"}
 MODULES = {name: module for panel in PANELS.values() for name, module in panel.items()}
 
 

@@ -46,6 +46,7 @@ from tests.docs.words import (
 )
 from tests.faults.results import make_faults_page
 from tests.matrix.results import make_engines_page
+from worker.local.tls.__main__ import AuthoritySettings
 
 ROOT = Path(__file__).parent.parent.parent
 DIRECTORY = Path(contents.__file__).parent / "reference"
@@ -77,6 +78,7 @@ def settings_of_roles() -> dict[str, dict[str, FieldInfo]]:
         "API": ApiSettings,
         "control": ControlSettings,
         "worker": WorkerSettings,
+        "`wharf ca`": AuthoritySettings,
     }
     return {role: dict(kind.model_fields) for role, kind in own.items()}
 

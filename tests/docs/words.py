@@ -67,6 +67,13 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
             "only. A changed file is used for new connections within a second."
         ),
     ),
+    "WHARF_CERTIFICATE_SECONDS": (
+        ("`wharf up`",),
+        (
+            "How long each certificate of the internal CA is valid. It is renewed after two thirds "
+            "of that time."
+        ),
+    ),
     "WHARF_TLS_KEY": ((), "The PEM file with the key of that certificate, without a passphrase."),
     "WHARF_ALLOW_PLAIN_HTTP": (
         (),

@@ -36,6 +36,11 @@ VAULT = ElsewhereTested(VAULT_TESTS, "test_the_data_directory_of_wharf_up_has_th
 VAULT_PREPARE = ElsewhereTested(
     VAULT_TESTS, "test_an_old_key_is_removed_once_nothing_is_sealed_to_it"
 )
+CA_TESTS = "../../worker/local/tls/test_commands.py"
+CA = ElsewhereTested(CA_TESTS, "test_a_ca_is_created_shown_and_issues_certificates")
+CA_SERVED = ElsewhereTested(
+    CA_TESTS, "test_served_certificates_renew_themselves_and_a_stop_is_clean"
+)
 BACKUP = ElsewhereTested(
     "../../worker/backup/test_commands.py", "test_a_backup_is_made_and_restored_by_commands"
 )
@@ -310,6 +315,10 @@ COMMANDS = {
     ),
     "vault rotate": Command([], {"data_dir": VAULT, "prepare": VAULT_PREPARE}),
     "vault remove-old": Command([], {"data_dir": VAULT}),
+    "ca create": Command([], {"directory": CA}),
+    "ca show": Command([], {"directory": CA}),
+    "ca issue": Command([], dict.fromkeys(("directory", "name", "host"), CA)),
+    "ca serve": Command([], dict.fromkeys(("directory", "host", "database", "broker"), CA_SERVED)),
     "organization show": Command([], {}),
     "organization update": Command([], {"rotate_after_days": ["--rotate-after-days", "30"]}),
     "registry list": Command([], {}),
