@@ -173,7 +173,8 @@ class ControlSettings(DatabaseSettings):
     ``auto_approve`` a server that joins is approved at once: its join token is enough. With
     ``machine_identity`` administrators of organizations may use the identity of control's machine.
     Entries of the audit log that are older than ``audit_retention_days`` are moved to files in
-    ``audit_archive_dir``; without it they stay.
+    ``audit_archive_dir``; without it they stay. ``audit_forward`` has URLs to which new entries are
+    sent; a web endpoint gets ``audit_forward_token`` as a bearer token.
     """
 
     broker_url: SecretStr
@@ -185,6 +186,8 @@ class ControlSettings(DatabaseSettings):
     event_retention_days: int = Field(default=7, ge=1)
     audit_archive_dir: Path | None = None
     audit_retention_days: int = Field(default=365, ge=1)
+    audit_forward: str = ""
+    audit_forward_token: SecretStr | None = None
     registry_networks: str = DEFAULT_NETWORKS
     webhook_networks: str = DEFAULT_WEBHOOK_NETWORKS
 

@@ -91,6 +91,14 @@ async def read_page(
     )
 
 
+async def read_entries(
+    connection: Connection, organization_id: str, *, after: int, limit: int
+) -> list[Entry]:
+    """Return the next entries after the one with this number."""
+    values = {"organization_id": organization_id, "after": after, "limit": limit}
+    return [Entry(**row) for row in await _rows(connection, ENTRIES, values)]
+
+
 async def read_log(connection: Connection, organization_id: str) -> AsyncIterator[Line]:
     """Yield all lines of the log."""
     after = 0

@@ -6,6 +6,7 @@ from shared.models.accounts.audit import (
     AuditChain,
     AuditCheckpoint,
     AuditEvent,
+    AuditForwarded,
     AuditKey,
     AuditSegment,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "AuditChain",
     "AuditCheckpoint",
     "AuditEvent",
+    "AuditForwarded",
     "AuditKey",
     "AuditSegment",
     "Build",

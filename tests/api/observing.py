@@ -10,7 +10,14 @@ import psycopg
 
 from shared.models import METADATA
 
-UNSEEN = {"audit_event", "audit_chain", "audit_checkpoint", "audit_segment", "audit_key"} | {
+UNSEEN = {
+    "audit_event",
+    "audit_chain",
+    "audit_checkpoint",
+    "audit_segment",
+    "audit_key",
+    "audit_forwarded",
+} | {
     *("idempotency", "release_gate"),
 }
 """Tables that tell what was asked, not what became of it."""

@@ -173,6 +173,18 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
         (),
         "How long entries of the audit log stay in the database, if there is an archive.",
     ),
+    "WHARF_AUDIT_FORWARD": (
+        (),
+        (
+            "Where new entries of the audit log are sent: `file:///PATH`, "
+            "`syslog+tcp://HOST:PORT`, `syslog+tls://HOST:PORT` or `https://HOST/PATH`; more than "
+            "one separated by commas."
+        ),
+    ),
+    "WHARF_AUDIT_FORWARD_TOKEN": (
+        (),
+        "The bearer token for an `https://` URL of `WHARF_AUDIT_FORWARD`.",
+    ),
     "WHARF_ADMIN_KEY": ((), "The first administrator's key. It is taken at the first start."),
     "WHARF_REGISTRY_NETWORKS": (
         (),

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -32,6 +33,8 @@ from worker.control.access.broker_users import BrokerUsers
 from worker.control.access.database_roles import DatabaseRoles
 from worker.control.audit.archive import Archive
 from worker.control.audit.chaining import CHAIN_ENTRIES
+from worker.control.audit.destinations import Destination, parse_destinations
+from worker.control.audit.forwarding import Forwarding
 from worker.control.audit.signing import Checkpoints
 from worker.control.credentials import logins_in_flight
 from worker.control.credentials.google_keys import GoogleKeys
@@ -92,6 +95,7 @@ class Control:
     auto_approve: bool = False
     machine: MachineIdentity = field(default_factory=MachineIdentity)
     audit_archive: Archive | None = None
+    audit_destinations: Sequence[Destination] = ()
     control_id: str = field(default_factory=make_id)
 
     def __post_init__(self) -> None:
@@ -142,6 +146,9 @@ class Control:
                 "credential_events": Runner(self.pool, [TELL_CREDENTIAL_EVENTS]),
                 "audit": Runner(self.pool, self._audit()),
             }
+            if self.audit_destinations:
+                forwarding = Forwarding(self.audit_destinations).service()
+                self._runners["audit_forwarding"] = Runner(self.pool, [forwarding])
         return self._runners
 
     async def run(self) -> None:
@@ -220,6 +227,10 @@ async def run(settings: ControlSettings) -> None:
         settings.vault_private_key.get_secret_value(),
         partial(read_setting, "WHARF_VAULT_PRIVATE_KEY", dict(os.environ)),
     )
+    token = settings.audit_forward_token
+    destinations = parse_destinations(
+        settings.audit_forward, None if token is None else token.get_secret_value()
+    )
     publisher = Publisher(settings.broker_url.get_secret_value())
     try:
         admin_url = settings.broker_admin_url
@@ -244,7 +255,8 @@ async def run(settings: ControlSettings) -> None:
                 machine=MachineIdentity(
                     is_allowed=settings.machine_identity, environment=dict(os.environ)
                 ),
-                audit_archive=_audit_archive(settings, vault),
+                audit_archive=_audit_archive(settings, vault, destinations),
+                audit_destinations=destinations,
             )
             for stop_signal in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(stop_signal, control.stop)
@@ -262,7 +274,9 @@ def _retention(settings: ControlSettings) -> Retention:
     )
 
 
-def _audit_archive(settings: ControlSettings, vault: KeyRing) -> Archive | None:
+def _audit_archive(
+    settings: ControlSettings, vault: KeyRing, destinations: Sequence[Destination]
+) -> Archive | None:
     """Return the archive of old entries.
 
     Raises:
@@ -276,7 +290,8 @@ def _audit_archive(settings: ControlSettings, vault: KeyRing) -> Archive | None:
             f"WHARF_AUDIT_ARCHIVE_DIR cannot be written: {directory}",
             remedy="Make the directory, and give it to the user that runs wharf control.",
         )
-    return Archive(vault, directory, timedelta(days=settings.audit_retention_days))
+    names = [one.name for one in destinations]
+    return Archive(vault, directory, timedelta(days=settings.audit_retention_days), names)
 
 
 def main() -> None:

@@ -107,7 +107,7 @@ GRANT UPDATE ON public.job, public.job_attempt, public.release_gate TO wharf_con
 GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wharf_control;
 -- It gives entries of the audit log their places, once, signs checkpoints, and closes exported segments.
 GRANT UPDATE (sequence, previous_hash, hash) ON public.audit_event TO wharf_control;
-GRANT INSERT, UPDATE ON public.audit_chain TO wharf_control;
+GRANT INSERT, UPDATE ON public.audit_chain, public.audit_forwarded TO wharf_control;
 GRANT INSERT ON public.audit_checkpoint, public.audit_key TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.audit_segment_close TO wharf_control;
 -- It renews the logins of registries that have a source of them.

@@ -104,6 +104,17 @@ class AuditSegment(SQLModel, table=True):
     signature: str
 
 
+class AuditForwarded(SQLModel, table=True):
+    """The last entry of an organization's chain that a destination took; this is its URL."""
+
+    __tablename__ = "audit_forwarded"
+
+    destination: str = Field(primary_key=True)
+    organization_id: str = Field(primary_key=True, foreign_key=ORGANIZATION)
+    sequence: int = _number()
+    forwarded_at: Moment = moment(default_now=True)
+
+
 class AuditKey(SQLModel, table=True):
     """A key that signs checkpoints; ``sealed`` is the private half, sealed to the vault."""
 

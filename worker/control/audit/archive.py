@@ -39,7 +39,12 @@ SELECT c.organization_id, max(c.number) AS number, max(c.sequence) AS sequence
   FROM audit_checkpoint c JOIN audit_event e USING (organization_id, sequence)
   CROSS JOIN LATERAL (SELECT coalesce(max(s.last_sequence), 0) AS closed FROM audit_segment s
                        WHERE s.organization_id = c.organization_id) former
- WHERE e.at < now() - %s AND c.sequence <= former.closed + %s
+ WHERE e.at < now() - %(age)s AND c.sequence <= former.closed + %(limit)s
+   AND NOT EXISTS (
+     SELECT FROM unnest(%(destinations)s::text[]) AS destination (name)
+       LEFT JOIN audit_forwarded f
+         ON f.destination = destination.name AND f.organization_id = c.organization_id
+      WHERE c.sequence > coalesce(f.sequence, 0))
  GROUP BY c.organization_id
 """
 CLOSE = "SELECT audit_segment_close(%s) AS removed"
@@ -49,11 +54,15 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Archive:
-    """The service that closes segments of entries older than ``age`` into ``directory``."""
+    """The service that closes segments of entries older than ``age`` into ``directory``.
+
+    It closes what all ``destinations`` have, which are names of `destinations.Destination`.
+    """
 
     vault: KeyRing
     directory: Path
     age: timedelta
+    destinations: Sequence[str] = ()
 
     def service(self) -> Service:
         work = Service.with_connection(SERVICE, self.close_due, INTERVAL)
@@ -61,7 +70,8 @@ class Archive:
 
     async def close_due(self, connection: Connection) -> None:
         """Close a segment of each log that has entries of this age."""
-        rows = await (await connection.execute(DUE, (self.age, MAX_ENTRIES))).fetchall()
+        values = {"age": self.age, "limit": MAX_ENTRIES, "destinations": list(self.destinations)}
+        rows = await (await connection.execute(DUE, values)).fetchall()
         for row in rows:
             until = End(row["sequence"], "", row["number"])
             # Not in one transaction: the log is read as it is at one moment for each part.
