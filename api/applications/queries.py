@@ -45,6 +45,8 @@ async def find_application(
     found = (await session.exec(locked if lock else query)).one_or_none()
     if found is None:
         raise NotFoundError("Application not found")
+    if lock:
+        await context.require_expected(session, application_id)
     application, server_ids = found
     return application, server_ids
 

@@ -17,6 +17,7 @@ from api.http.status import status_of
 from api.procedure.auth import has_role
 from api.procedure.context import Caller, Resources, Role
 from api.procedure.procedure import Procedure
+from api.procedure.versions import Noun, RowVersion, read_version
 from shared.errors import InvalidInputError, WharfError
 
 if TYPE_CHECKING:
@@ -110,7 +111,21 @@ class Page:
         Raises:
             WharfError: as the API answers it; so is a lack of rights.
         """
-        return await self._perform(name, fields, respond_async=False)
+        return await self._perform(name, fields)
+
+    async def read_version(self, noun: Noun, object_id: str) -> RowVersion:
+        """Return the version of a row, which is to be read after that and compared."""
+        async with self.resources.sessions.begin() as session:
+            return await read_version(session, noun, object_id)
+
+    async def call_if_unchanged(self, version: RowVersion, name: str, /, **fields: Any) -> Any:
+        """Call a procedure that changes a row, if the row still has this version.
+
+        Raises:
+            ChangedMeanwhileError: it has another one.
+            WharfError: as `call`.
+        """
+        return await self._perform(name, fields, expected=version)
 
     async def start(self, name: str, /, **fields: Any) -> Any:
         """Call a procedure without waiting for its jobs, as with ``Prefer: respond-async``.
@@ -120,9 +135,16 @@ class Page:
         """
         return await self._perform(name, fields, respond_async=True)
 
-    async def _perform(self, name: str, fields: Mapping[str, Any], *, respond_async: bool) -> Any:
+    async def _perform(
+        self,
+        name: str,
+        fields: Mapping[str, Any],
+        *,
+        respond_async: bool = False,
+        expected: RowVersion | None = None,
+    ) -> Any:
         procedure = find_procedure(self.procedures, name)
-        call = Call(name, procedure, lambda: fields, respond_async=respond_async)
+        call = Call(name, procedure, lambda: fields, respond_async=respond_async, expected=expected)
         [answer] = await perform(self.resources, self.request, [call], self.caller)
         if isinstance(answer, Failure):
             raise answer.error

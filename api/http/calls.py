@@ -13,6 +13,7 @@ from api.fields.effects import FieldWarning
 from api.http.published import find_reason
 from api.http.status import status_of
 from api.procedure.procedure import Procedure
+from api.procedure.versions import RowVersion
 from shared.errors import WharfError
 
 AnyProcedure = Procedure[Any, Any]
@@ -31,7 +32,8 @@ class Call:
 
     ``procedure`` may be the error that there is none to run; ``guarded``: that too is
     reported to known callers only. ``total`` is how long it may take. With ``respond_async`` it
-    does not wait for its job, as with ``Prefer: respond-async``.
+    does not wait for its job, as with ``Prefer: respond-async``. ``expected`` is the version of
+    the row that it may change.
     """
 
     path: str
@@ -40,6 +42,7 @@ class Call:
     guarded: bool = False
     total: timedelta | None = TOTAL
     respond_async: bool = False
+    expected: RowVersion | None = None
 
     @property
     def needs_key(self) -> bool:

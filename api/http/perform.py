@@ -180,7 +180,12 @@ async def _run(shared: _SharedCall, call: Call, key: Repeatable | WharfError | N
     request = procedure.parse(raw)
     respond_async = shared.respond_async or call.respond_async
     context = Context(
-        shared.resources, caller, respond_async, address=shared.address, warnings=request.warnings
+        shared.resources,
+        caller,
+        respond_async,
+        address=shared.address,
+        warnings=request.warnings,
+        expected=call.expected,
     )
     await require_applications(context, procedure, request)
     context.check_effects(request, None)

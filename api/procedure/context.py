@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.errors import ChangedMeanwhileError
 from api.events.feed import Feeds
 from api.events.readers import Readers
 from api.events.waiter import Waiter
@@ -21,6 +22,7 @@ from api.limits.guess_limit import GuessLimit
 from api.limits.rate_limit import RateLimiter
 from api.procedure.sealing import SealingKey
 from api.procedure.sessions import Sessions
+from api.procedure.versions import RowVersion, read_version
 from api.sockets.connections import Connections
 from api.uploads.store import ContextStore
 from shared.database import Pool
@@ -125,7 +127,8 @@ class Context:
     ``job_id`` is the id of the job that it submits, the same for each repetition with one
     ``Idempotency-Key``. ``outlives``: that job continues after the caller disconnects.
     ``address`` is the caller's: for IPv6 the /64 network. ``warnings`` name the fields of the
-    request that have no effect.
+    request that have no effect. ``expected`` is the version of the row that the caller has compared
+    and that is to be changed.
     """
 
     resources: Resources
@@ -135,6 +138,22 @@ class Context:
     outlives: bool = False
     address: str = ""
     warnings: list[FieldWarning] = field(default_factory=list)
+    expected: RowVersion | None = None
+
+    async def require_expected(self, session: AsyncSession, object_id: str) -> None:
+        """Refuse to change a row, which is locked, if it is not the one that was compared.
+
+        Raises:
+            ChangedMeanwhileError: it was written since.
+        """
+        expected = self.expected
+        if expected is None or expected.object_id != object_id:
+            return
+        if await read_version(session, expected.noun, object_id) != expected:
+            raise ChangedMeanwhileError(
+                f"the {expected.noun} was changed by somebody else while this was being saved",
+                remedy="Send the form again: it then shows what has changed.",
+            )
 
     def check_effects(self, request: BaseModel, subject: object) -> None:
         """Add warnings for input fields without effect on the subject.

@@ -198,6 +198,8 @@ async def find_registry(
     registry = (await session.exec(query.with_for_update() if lock else query)).one_or_none()
     if registry is None:
         raise NotFoundError("Registry not found")
+    if lock:
+        await context.require_expected(session, registry_id)
     return registry
 
 

@@ -34,6 +34,8 @@ async def find_server(
     found = (await session.exec(query.with_for_update() if lock else query)).one_or_none()
     if found is None:
         raise NotFoundError("Server not found")
+    if lock:
+        await context.require_expected(session, server_id)
     server, online = found
     return server, online
 

@@ -165,6 +165,8 @@ async def find_webhook(
     webhook = (await session.exec(query)).one_or_none()
     if webhook is None:
         raise NotFoundError("Webhook not found")
+    if lock:
+        await context.require_expected(session, webhook_id)
     return webhook
 
 

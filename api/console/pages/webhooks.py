@@ -71,11 +71,15 @@ async def show_stored(page: Page) -> Response:
 
 async def update(page: Page) -> Response:
     """Change the URL or the events; a URL with another host gets another secret."""
+    webhook_id = page.param("webhook_id")
+    version = await page.read_version("webhook", webhook_id)
     webhook = await _find(page)
     changes = {name: value for name, value in _read(page).items() if value != webhook[name]}
     try:
         require_unchanged(page.form, _stored(webhook))
-        changed = await _update(page, **changes)
+        changed = await page.call_if_unchanged(
+            version, "webhook.update", webhookId=webhook_id, **changes
+        )
     except WharfError as error:
         return _render_form(page, webhook, error)
     if changed["secret"]:

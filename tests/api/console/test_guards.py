@@ -1,16 +1,19 @@
 """A form does not overwrite what somebody else has changed since its page was opened."""
 
+import asyncio
 import html
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 
-from tests.api.asking import create_application, create_registry
+from tests.api.asking import create_application, create_registry, until
 from tests.api.console.browsing import Browser
 from tests.api.fleet import TestServer
+from tests.databases import Database
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "registry": ({"registryName": "other"}, "registryName: ours → other"),
@@ -22,6 +25,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
 
 PATHS = {"webhook": "edit", "server": "edit", "registry": "edit", "application": "settings"}
 NOUNS = {"registry": "registries"}
+WAITING = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
 FIELD = re.compile(r'<input[^>]* name="([^"]+)"[^>]* value="([^"]*)"')
 
 
@@ -79,6 +83,28 @@ async def test_a_change_of_another_editor_is_shown_and_not_overwritten(
     assert {name: stored[name] for name in change} == change
     assert again.status_code == 303, again.text
     assert after != stored
+
+
+async def test_of_two_saves_at_once_one_is_refused(
+    owner: Browser, client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    for noun in sorted(CHANGES):
+        made = await make(client, server, noun)
+        path = f"/{NOUNS.get(noun, f'{noun}s')}/{made[f'{noun}Id']}/{PATHS[noun]}"
+        part = "source" if noun == "application" else ""
+        form = {**typed((await owner.get(path)).text, part), **mine(noun)}
+        [(name, text)] = [each for each in mine(noun).items() if each[1] not in {part, "keep"}]
+
+        with psycopg.connect(database.url("wharf_api")) as holder:
+            lock = f"SELECT FROM {noun} WHERE {noun}_id = %s FOR UPDATE"
+            holder.execute(lock, (made[f"{noun}Id"],))
+            forms = [{**form, name: f"{text}{number}"} for number in (1, 2)]
+            saves = [asyncio.create_task(owner.post(path, **each)) for each in forms]
+            await until(lambda: database.execute(WAITING) == [(2,)])
+        answers = sorted(await asyncio.gather(*saves), key=lambda answer: answer.status_code)
+
+        assert [answer.status_code for answer in answers] == [303, 409], noun
+        assert "was changed by somebody else while this was being saved" in answers[1].text
 
 
 async def test_an_application_s_warnings_reach_the_settings_page(

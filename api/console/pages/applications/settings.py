@@ -77,13 +77,14 @@ async def change(page: Page) -> Response:
     part = page.form.get("part", "")
     if part not in PARTS:
         raise NotFoundError("there is no such part")
+    version = await page.read_version("application", chosen["applicationId"])
     application = await page.call("application.one", **chosen)
     try:
         require_unchanged(page.form, forms.fill(application))
         fields = PARTS[part](page.form, application["sourceType"] or "")
         if not fields:
             raise InvalidInputError("nothing was typed", remedy="Type what is to change.")
-        await page.call("application.update", **chosen, **fields)
+        await page.call_if_unchanged(version, "application.update", **chosen, **fields)
     except WharfError as error:
         return await show(page, error, part)
     path = f"{ROOT}/applications/{chosen['applicationId']}/settings"

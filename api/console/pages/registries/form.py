@@ -86,12 +86,15 @@ async def update(page: Page) -> Response:
         test = await _test_first(page, registry)
         if not test.is_wanted:
             return await _render(page, registry, test=test)
+        version = await page.read_version("registry", registry["registryId"])
+        registry = await _find(page)
         require_unchanged(page.form, _seen(registry))
         changes = _find_changes(page, registry)
         if not changes:
             return page.redirect(_path(registry), "Nothing was changed.")
         force = {"force": True} if is_checked(page.form, "force") else {}
-        await page.call("registry.update", registryId=registry["registryId"], **changes, **force)
+        chosen = {"registryId": registry["registryId"]}
+        await page.call_if_unchanged(version, "registry.update", **chosen, **changes, **force)
     except WharfError as error:
         return await _render(page, registry, fault=error)
     return page.redirect(_path(registry), page.with_warnings("The registry is changed."))

@@ -52,16 +52,16 @@ async def show_stored(page: Page) -> Response:
 
 async def update(page: Page) -> Response:
     """Change the fields that differ from the stored ones."""
-    server = await page.call("server.one", serverId=page.param("server_id"))
+    server_id = page.param("server_id")
+    version = await page.read_version("server", server_id)
+    server = await page.call("server.one", serverId=server_id)
     changes = {name: value for name, value in _read(page).items() if value != server[name]}
     try:
         require_unchanged(page.form, _show(server))
-        await page.call("server.update", serverId=server["serverId"], **changes)
+        await page.call_if_unchanged(version, "server.update", serverId=server_id, **changes)
     except WharfError as error:
         return _render(page, server, error)
-    return page.redirect(
-        f"{SERVERS}/{server['serverId']}", page.with_warnings("The server is changed.")
-    )
+    return page.redirect(f"{SERVERS}/{server_id}", page.with_warnings("The server is changed."))
 
 
 def make_join_command(url: str, token: str) -> str:
