@@ -122,6 +122,14 @@ async def test_the_stages_of_a_test_appear_one_after_the_other(
 
     await expect(page.get_by_role("row", name="auth failed")).to_be_visible()
     assert page.url.endswith(f"/registries/{stored['registryId']}")
+    await tab.open(f"/matrix/{stored['registryId']}/{server.server_id}")
+    await page.get_by_role("button", name="Test again").click()
+    job = await server.next_job()
+    await server.show_progress(job, {"stages": [dns]})
+    await expect(page.get_by_role("row", name="parse running")).to_be_visible()
+    await server.finish(job, "succeeded", result=good_report())
+    await expect(page.get_by_role("row", name="auth ok")).to_be_visible()
+    assert await page.get_by_role("row", name="parse running").count() == 0
     assert tab.errors == []
 
 

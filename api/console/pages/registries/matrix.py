@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from api.console.page import ROOT, Page, PageRoute
-from api.console.pages.registries.reports import read_report
+from api.console.pages.registries.reports import ShownTest, read_report, read_test
 from shared.errors import NotFoundError, WharfError
 from shared.jobs.commands import Kind
 
@@ -19,6 +19,8 @@ MAX_CELLS = 2000
 HISTORY = 20
 ACTIVE = ("queued", "dispatched", "running")
 JOBS = 200
+CELL = {"registryId": "registry_id", "serverId": "server_id"}
+"""The fields that name a cell, and the parts of its address."""
 
 
 async def show(page: Page) -> Response:
@@ -44,19 +46,39 @@ async def test_all(page: Page) -> Response:
 
 async def show_cell(page: Page) -> Response:
     """Show the stages of the newest test of a registry from a server, or of ``job``."""
-    registry_id, server_id = page.param("registry_id"), page.param("server_id")
-    registry = await page.call("registry.one", registryId=registry_id)
-    server = await page.call("server.one", serverId=server_id)
-    found = await page.call(
-        "registry.matrix", registryId=registry_id, serverId=server_id, history=HISTORY
+    return await _render_cell(page)
+
+
+async def test_cell(page: Page) -> Response:
+    """Start the test of a registry from a server; its stages appear in the cell."""
+    chosen = {name: page.param(key) for name, key in CELL.items()}
+    try:
+        await page.start("registry.diagnose", **chosen)
+    except NotFoundError:
+        raise
+    except WharfError as error:
+        return await _render_cell(page, error)
+    return page.redirect(f"{ROOT}/matrix/{chosen['registryId']}/{chosen['serverId']}")
+
+
+async def _render_cell(page: Page, fault: WharfError | None = None) -> Response:
+    chosen = {name: page.param(key) for name, key in CELL.items()}
+    registry, server = await asyncio.gather(
+        page.call("registry.one", registryId=chosen["registryId"]),
+        page.call("server.one", serverId=chosen["serverId"]),
+    )
+    found, running = await asyncio.gather(
+        page.call("registry.matrix", **chosen, history=HISTORY), _find_running_test(page, chosen)
     )
     checks = [check for cell in found["cells"] for check in (cell, *cell["history"])]
-    chosen = page.query.get("job", "")
-    check = next((each for each in checks if chosen in {"", each["jobId"]}), None)
-    if check is None and chosen:
+    job_id = page.query.get("job", "")
+    check = next((each for each in checks if job_id in {"", each["jobId"]}), None)
+    if check is None and job_id:
         raise NotFoundError("Test not found")
     return page.render(
         "matrix/cell.html",
+        error=fault,
+        running=running,
         registry=registry,
         server=server,
         check=check,
@@ -127,6 +149,18 @@ async def _find_running(page: Page) -> dict[tuple[str, str], str]:
     }
 
 
+async def _find_running_test(page: Page, chosen: dict[str, str]) -> ShownTest | None:
+    """Return the newest test of a cell that has not ended."""
+    jobs = await asyncio.gather(
+        *(
+            page.call("job.all", state=state, kind=Kind.REGISTRY_TEST, limit=1, **chosen)
+            for state in ACTIVE
+        )
+    )
+    found = max((job["jobId"] for each in jobs for job in each["jobs"]), default=None)
+    return read_test(await page.call("job.one", jobId=found)) if found else None
+
+
 async def _find_report(page: Page, job_id: str) -> dict[str, Any] | None:
     """Return the report of a test; jobs are deleted after a while, and their reports with them."""
     try:
@@ -148,4 +182,5 @@ ROUTES = (
     PageRoute("/matrix", show),
     PageRoute("/matrix", test_all, "POST"),
     PageRoute("/matrix/{registry_id}/{server_id}", show_cell),
+    PageRoute("/matrix/{registry_id}/{server_id}", test_cell, "POST"),
 )

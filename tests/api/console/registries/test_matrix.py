@@ -13,7 +13,7 @@ from tests.api.asking import create_registry, open_client
 from tests.api.conftest import add_organization
 from tests.api.console.browsing import Browser
 from tests.api.console.hostile import HOSTILE, require_text
-from tests.api.fleet import TestServer, bad_error, good_report, open_server
+from tests.api.fleet import TestServer, bad_error, good_report, make_stage, open_server
 from tests.databases import Database
 
 
@@ -100,6 +100,28 @@ async def test_a_large_matrix_shows_some_servers_at_a_time(
     assert first.count('<th scope="col">') == second.count('<th scope="col">') == 13
 
 
+async def test_a_cell_shows_its_test_while_it_runs(
+    owner: Browser, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    registry = await tested_registry(client, server)
+    path = cell_path(registry, server)
+    assert "data-stream" not in (await owner.get(path)).text
+
+    begun = await owner.post(path)
+    queued = (await owner.get(path)).text
+    job = await server.next_job()
+    await server.show_progress(job, {"stages": [make_stage("dns")]})
+    running = (await owner.get(path)).text
+    await server.finish(job, "failed", error=bad_error())
+    ended = (await owner.get(path)).text
+
+    assert (begun.status_code, begun.headers["location"]) == (303, f"/console{path}")
+    follows = f'data-stream="/console/jobs/{job.job_id}/events"'
+    assert 'class="state queued"' in queued and follows in queued
+    assert "Stages of the test so far" in running and 'class="state running"' in running
+    assert "ghcr.io refuses the username and password" in ended and "data-stream" not in ended
+
+
 async def test_an_earlier_test_of_a_cell_is_opened(
     owner: Browser, client: httpx2.AsyncClient, server: TestServer
 ) -> None:
@@ -180,10 +202,11 @@ async def test_a_viewer_starts_no_test(
     cell = (await viewer.get(cell_path(registry, server))).text
 
     answer = await viewer.post("/matrix")
+    refused = await viewer.post(cell_path(registry, server))
 
     assert "Test all" not in page
     assert "Test again" not in cell
-    assert answer.status_code == 403
+    assert (answer.status_code, refused.status_code) == (403, 403)
     assert (await client.get("/api/job.all")).json()["jobs"] == []
 
 
