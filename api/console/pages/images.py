@@ -23,8 +23,8 @@ class Form:
 
 TARGET = ("name", "tag")
 FORMS = {
-    "pull": Form("image.pull", "Pull an image", ("image", "registryId", "serverId")),
     "push": Form("image.push", "Push an image", ("image", "registryId", "serverId", *TARGET)),
+    "pull": Form("image.pull", "Pull an image", ("image", "registryId", "serverId")),
     "copy": Form(
         "image.copy",
         "Copy an image",
@@ -76,4 +76,12 @@ def _routes(action: str) -> tuple[PageRoute, PageRoute]:
     return PageRoute(path, shown), PageRoute(path, submitted, "POST")
 
 
-ROUTES = tuple(route for action in FORMS for route in _routes(action))
+async def show_first(page: Page) -> Response:
+    """Show the form that pushes; its tabs lead to the others."""
+    return await show(page, "push")
+
+
+ROUTES = (
+    PageRoute("/images", show_first),
+    *(route for action in FORMS for route in _routes(action)),
+)

@@ -92,7 +92,9 @@ async def test_a_registry_that_lists_nothing_says_so_with_what_is_known(
     without = await see(owner, server, empty, path)
     known = await see(owner, server, refusal, path)
 
-    assert "No repository was found" in without and 'href="/console/images/push"' in without
+    assert (
+        "No repository was found" in without and 'href="/console/images/push?registryId=' in without
+    )
     assert "does not list its repositories" in known
     assert f"repository=myorg/{application['appName']}" in known
 
