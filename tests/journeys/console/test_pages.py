@@ -12,9 +12,10 @@ from tests.journeys.console.browser import Tab, open_tab
 from worker.local.images import make_image
 
 LISTS = (
-    *("", "/registries", "/registries/new", "/matrix", "/jobs", "/images/push", "/images/copy"),
+    *("", "/registries", "/registries/new", "/matrix", "/jobs", "/images"),
     *("/applications", "/applications/new", "/rollbacks", "/servers", "/webhooks", "/audit"),
     *("/people", "/keys", "/account", "/organizations"),
+    *("/sign-in", "/join/whi_link", "/reset/whr_link"),
 )
 SIZES = {"phone": (360, 740), "wall": (3840, 2160)}
 
