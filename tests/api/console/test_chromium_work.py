@@ -1,6 +1,9 @@
 """Pages of jobs and applications in a real Chromium: live, also without a script."""
 
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -8,6 +11,7 @@ import pytest
 from playwright.async_api import expect
 from starlette.applications import Starlette
 
+from shared.settings import ApiSettings
 from tests.api.console.browsing import invite
 from tests.api.console.chromium import Tab, open_chromium, open_tab
 from tests.api.console.hostile import HOSTILE
@@ -15,7 +19,8 @@ from tests.api.deploying import create_deployable, make_point
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
 from tests.databases import Database
-from tests.proxies import open_proxy
+from tests.waiting import wait_until
+from worker.local.processes import Child, free_port, is_listening
 
 OWNER = "owner@example.com"
 WIDER = "document.documentElement.scrollWidth - innerWidth"
@@ -72,33 +77,68 @@ async def test_a_job_is_followed_while_it_runs(
     assert tab.errors == []
 
 
-async def test_a_page_says_that_it_is_cut_off_and_catches_up_without_losing_a_line(
-    app: Starlette, client: httpx2.AsyncClient, server: TestServer, database: Database
+@dataclass
+class ApiProcess:
+    """An API process on the test's database; each start is on the same port."""
+
+    settings: ApiSettings
+    log: Path
+    port: int = field(default_factory=free_port)
+    child: Child | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        env = {
+            "WHARF_DATABASE_URL": self.settings.database_url.get_secret_value(),
+            "WHARF_VAULT_PUBLIC_KEY": self.settings.vault_public_key,
+        }
+        argv = (sys.executable, "-m", "api", "--port", str(self.port))
+        self.child = Child.start("api", argv, log=self.log, env=env, without="WHARF_")
+        await wait_until(lambda: is_listening("127.0.0.1", self.port), seconds=60)
+
+    def kill(self) -> None:
+        if self.child is not None:
+            self.child.kill()
+
+
+@pytest.fixture
+def api(settings: ApiSettings, tmp_path: Path) -> Iterator[ApiProcess]:
+    process = ApiProcess(settings, tmp_path / "api.log")
+    yield process
+    process.kill()
+
+
+async def test_a_page_outlives_its_api_process_and_catches_up_without_losing_a_line(
+    api: ApiProcess, client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
-    async with (
-        serving(app) as (_, url),
-        open_proxy(("127.0.0.1", int(url.rpartition(":")[2]))) as proxy,
-        open_chromium() as chromium,
-        open_tab(chromium, f"http://{proxy.host}") as tab,
-    ):
+    job_id = await pull(client)
+    job = await server.next_job()
+    await api.start()
+    async with open_chromium() as chromium, open_tab(chromium, api.url) as tab:
         await tab.join(invite(database, "owner"), OWNER)
-        job_id = await pull(client)
         await tab.open(f"/jobs/{job_id}")
-        job = await server.next_job()
         log, notice = tab.page.locator("#log"), tab.page.get_by_text("The connection to Wharfinger")
+        bar = tab.page.get_by_label("Layer a1b2")
+        layer = {"id": "a1b2", "state": "moving", "current_bytes": 512, "total_bytes": 1024}
         await server.event(job, "log", {"text": "one\n"})
+        await report(server, job, [layer])
         await expect(log).to_contain_text("one")
+        await expect(bar).to_have_attribute("value", "512")
         await expect(notice).to_be_hidden()
 
-        proxy.cut_after_bytes = 0
-        proxy.reset()
+        api.kill()
         await expect(notice).to_be_visible()
         for text in ("two\n", "three\n"):
             await server.event(job, "log", {"text": text})
-        proxy.cut_after_bytes = None
+        await report(server, job, [{**layer, "current_bytes": 768}])
+        await api.start()
 
-        await expect(log).to_contain_text("three", timeout=15_000)
+        await expect(log).to_contain_text("three", timeout=30_000)
         await expect(notice).to_be_hidden()
+        await expect(bar).to_have_attribute("value", "768")
         assert (await log.inner_text()).splitlines() == ["one", "two", "three"]
         await server.finish(job, "succeeded", result={"reference": "docker.io/library/nginx:1"})
         await expect(tab.page.locator("h1 .state")).to_have_text("succeeded")
