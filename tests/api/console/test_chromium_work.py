@@ -1,5 +1,6 @@
 """Pages of jobs and applications in a real Chromium: live, also without a script."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -167,6 +168,34 @@ async def test_pages_of_things_are_shown_without_an_error(
         assert await tab.page.evaluate(WIDER) <= 0, path
 
     assert tab.errors == []
+
+
+async def test_of_two_tabs_that_roll_back_at_once_one_asks_again(
+    tab: Tab, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    application = await create_deployable(client, [server], rollbackActive=True)
+    point = await make_point(client, server, application)
+    chosen = {"applicationId": application["applicationId"]}
+    before = (await client.get("/api/deployment.all", params=chosen)).json()
+    tabs = (tab.page, await tab.page.context.new_page())
+    path = f"/console/applications/{chosen['applicationId']}/rollbacks/{point['rollbackId']}"
+    for page in tabs:
+        await page.goto(f"{tab.url}{path}")
+
+    buttons = [page.get_by_role("button", name="Roll back to version 1") for page in tabs]
+    await asyncio.gather(*(button.click() for button in buttons))
+    alert = "the application has changed since this page was shown"
+    deployment = [page.get_by_role("table", name="Servers", exact=True) for page in tabs]
+    for page, table in zip(tabs, deployment, strict=True):
+        await expect(page.get_by_role("alert").or_(table)).to_be_visible()
+
+    [refused] = [page for page in tabs if page.url.endswith(path)]
+    await expect(refused.get_by_role("alert")).to_contain_text(alert)
+    after = (await client.get("/api/deployment.all", params=chosen)).json()
+    assert len(after) == len(before) + 1
+    # The refused page shows what is now, and its button is bound to that.
+    await refused.get_by_role("button", name="Roll back to version 1").click()
+    await refused.wait_for_url("**/deployments/*")
 
 
 async def test_an_application_is_created_and_deployed_without_a_script(
