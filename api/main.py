@@ -40,6 +40,7 @@ from api.limits.concurrency_limit import ConcurrencyLimit
 from api.limits.disk import DiskWatch
 from api.limits.guess_limit import GuessLimit
 from api.limits.rate_limit import RateLimiter
+from api.operations.authority import answer_ca
 from api.operations.health import answer_alive, answer_ready
 from api.operations.http_metrics import CountRequests, HttpMetrics
 from api.operations.metrics import Metrics
@@ -57,6 +58,7 @@ from shared.errors import SetupError
 from shared.logs import LogStream
 from shared.networks import parse_networks, parse_webhook_networks
 from shared.settings import ApiSettings
+from shared.tls import fingerprint_of
 from shared.vault import PublicKey
 from shared.versions.broker import require_broker
 from shared.versions.oldest import require_postgres
@@ -95,9 +97,10 @@ def create_app(
     The vault's public key is read again from ``vault_key_file`` when that changes.
 
     Raises:
-        SetupError: the vault's public key or the networks are invalid, or the admin key is weak. At
-            the start of its lifespan: the database does not answer or is not migrated, PostgreSQL
-            or the broker is too old, the sign-in provider is unknown, or uploads cannot be stored.
+        SetupError: the vault's public key, the networks or the CA are invalid, or the admin key is
+            weak. At the start of its lifespan: the database does not answer or is not migrated,
+            PostgreSQL or the broker is too old, the sign-in provider is unknown, or uploads cannot
+            be stored.
     """
     require_strong(settings.admin_key)
     vault = SealingKey(PublicKey.parse(settings.vault_public_key), vault_key_file)
@@ -105,6 +108,7 @@ def create_app(
     webhook_networks = parse_webhook_networks(settings.webhook_networks)
 
     provider = open_provider(settings)
+    ca = _read_ca(settings.ca_certificate)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -168,6 +172,7 @@ def create_app(
                 disk=DiskWatch(settings.data_dir),
                 procedure_names=frozenset((*PROCEDURES, EVENTS.name, UPLOAD.name)),
                 log=log,
+                ca=ca,
             )
             yield
 
@@ -203,6 +208,20 @@ def _open_contexts(settings: ApiSettings) -> ContextStore | None:
     if settings.data_dir is None:
         return None
     return ContextStore.open(settings.data_dir, settings.context_max_bytes)
+
+
+def _read_ca(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        text = path.read_text()
+        fingerprint_of(text)
+    except (OSError, ValueError) as error:
+        raise SetupError(
+            f"WHARF_CA_CERTIFICATE is not the file of a certificate: {path}",
+            remedy="Give the certificate of the internal CA in PEM: wharf ca show DIRECTORY.",
+        ) from error
+    return text
 
 
 def _pass_on(waiter: Waiter, feeds: Feeds) -> NotificationHandler:
@@ -292,6 +311,10 @@ def _add_watching(
     async def answer_metrics(_request: Request) -> Response:
         return await metrics.answer(resources())
 
+    async def ca(_request: Request) -> Response:
+        return answer_ca(resources().ca)
+
+    app.add_route("/ca.pem", ca, methods=["GET"])
     app.add_route("/healthz", healthz, methods=["GET"])
     app.add_route("/readyz", readyz, methods=["GET"])
     app.add_route("/openapi.json", openapi, methods=["GET"])

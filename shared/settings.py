@@ -5,6 +5,7 @@ Instead of each variable, ``NAME_FILE`` may name a file with the value
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -123,7 +124,7 @@ class ApiSettings(DatabaseSettings, OidcSettings):
     ``flower_url`` is where people open Flower; the API itself does not. ``trusted_proxies`` are the
     addresses and networks of proxies, separated by commas. ``tls_certificate`` and ``tls_key`` are
     PEM files; without them only loopback addresses are served, unless ``allow_plain_http``.
-    People open the console at
+    ``ca_certificate`` is the internal CA's, which joining servers pin. People open the console at
     ``public_url``; the button for the sign-in by ``oidc_issuer`` has ``oidc_name``.
     """
 
@@ -144,6 +145,7 @@ class ApiSettings(DatabaseSettings, OidcSettings):
     trusted_proxies: str = ""
     tls_certificate: Path | None = None
     tls_key: Path | None = None
+    ca_certificate: Path | None = None
     allow_plain_http: bool = False
     oidc_name: str = "single sign-on"
     public_url: str | None = None
@@ -195,13 +197,16 @@ class ControlSettings(DatabaseSettings):
 class WorkerSettings(Settings):
     """Settings of a server's worker; it needs the join token only to enrol.
 
-    ``url`` is the API's; the state directory stores it for later starts.
+    ``url`` is the API's; the state directory stores it for later starts. ``ca_sha256`` is the
+    SHA-256 of the internal CA's certificate, which then verifies the API, the database and the
+    broker.
     ``host_paths`` are the directories that containers may mount, separated by colons.
     ``certificates_dir`` is where the Engine looks for certificates of registries.
     """
 
     url: str | None = None
     join_token: SecretStr | None = None
+    ca_sha256: str | None = None
     server_id: str | None = None
     state_dir: Path = Path("/var/lib/wharfinger")
     broker_url: SecretStr | None = None
@@ -209,6 +214,15 @@ class WorkerSettings(Settings):
     drain_seconds: float = 30
     host_paths: str = ""
     certificates_dir: Path = Path("/etc/docker/certs.d")
+
+    @field_validator("ca_sha256")
+    @classmethod
+    def _parse_fingerprint(cls, text: str | None) -> str | None:
+        """Accept the colons and capitals of other programs."""
+        digits = (text or "").replace(":", "").lower()
+        if text and not re.fullmatch("[0-9a-f]{64}", digits):
+            raise ValueError("WHARF_CA_SHA256 is not a SHA-256 of 64 hexadecimal digits")
+        return digits or None
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

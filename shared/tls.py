@@ -16,12 +16,14 @@ log = structlog.get_logger()
 
 
 @cache
-def tls_context() -> ssl.SSLContext:
-    """Return the context of all requests of this process.
+def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
+    """Return the context of all requests of this process that trust ``ca_file`` alone.
 
-    Without it `httpx2` makes one for each request, even over HTTP. That takes longer than a request
-    to the same machine.
+    By default they trust the certificates of the system. Without it `httpx2` makes a context for
+    each request, even over HTTP. That takes longer than a request to the same machine.
     """
+    if ca_file is not None:
+        return ssl.create_default_context(cafile=ca_file)
     return httpx2.create_ssl_context()
 
 

@@ -30,6 +30,7 @@ from shared.ids import make_id
 from shared.logs import LogStream
 from shared.models import Application
 from shared.networks import RegistryNetworks
+from shared.tls import fingerprint_of
 
 Role = Literal["owner", "admin", "member", "viewer"]
 """Each role may all that the next one may."""
@@ -44,6 +45,7 @@ class Resources:
     People open Flower at ``flower_url``.
     ``readers``, ``waits``, ``uploads`` and ``bodies`` limit concurrency. ``procedure_names`` are
     those that an API key may be limited to. ``sign_in_counts`` are by method and outcome.
+    ``ca`` is the internal CA's certificate in PEM.
     """
 
     pool: Pool
@@ -70,7 +72,13 @@ class Resources:
     disk: DiskWatch
     procedure_names: frozenset[str]
     log: LogStream | None = None
+    ca: str | None = None
     sign_in_counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def ca_sha256(self) -> str | None:
+        """Return the SHA-256 of the internal CA, which joining servers pin."""
+        return fingerprint_of(self.ca) if self.ca else None
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,8 @@ async def create(context: Context, request: CreateServer) -> CreatedServer:
         session.add(audit_event(context, "server.create", server.server_id, name=server.name))
         await session.refresh(server)
     shown = ServerOutput.of(server, online=False)
-    return CreatedServer(**shown.model_dump(), join_token=token)
+    pin = context.resources.ca_sha256
+    return CreatedServer(**shown.model_dump(), join_token=token, ca_sha256=pin)
 
 
 async def create_join_token(context: Context, request: ChosenServer) -> JoinToken:
@@ -110,7 +111,8 @@ async def create_join_token(context: Context, request: ChosenServer) -> JoinToke
             )
         token = await _make_token(session, server)
         session.add(audit_event(context, "server.createJoinToken", server.server_id))
-    return JoinToken(server_id=server.server_id, join_token=token)
+    pin = context.resources.ca_sha256
+    return JoinToken(server_id=server.server_id, join_token=token, ca_sha256=pin)
 
 
 async def get_all(context: Context, _request: NoInput) -> list[ServerOutput]:

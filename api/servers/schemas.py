@@ -109,16 +109,24 @@ class ChangedServer(ServerOutput, Warned):
 
 
 class CreatedServer(ServerOutput, Warned):
-    """``joinToken`` is shown only once and is valid for one enrolment within 15 minutes."""
+    """``joinToken`` is shown only once and is valid for one enrolment within 15 minutes.
+
+    A server that joins pins the internal CA by its ``caSha256``.
+    """
 
     join_token: str
+    ca_sha256: str | None
 
 
 class JoinToken(Output):
-    """``joinToken`` is shown only once and is valid for one enrolment within 15 minutes."""
+    """``joinToken`` is shown only once and is valid for one enrolment within 15 minutes.
+
+    A server that joins pins the internal CA by its ``caSha256``.
+    """
 
     server_id: str
     join_token: str
+    ca_sha256: str | None
 
 
 def type_of(roles: Sequence[str]) -> ServerType:

@@ -46,7 +46,7 @@ from tests.docs.words import (
 )
 from tests.faults.results import make_faults_page
 from tests.matrix.results import make_engines_page
-from worker.local.tls.__main__ import AuthoritySettings
+from worker.local.tls.certificates import AuthoritySettings
 
 ROOT = Path(__file__).parent.parent.parent
 DIRECTORY = Path(contents.__file__).parent / "reference"

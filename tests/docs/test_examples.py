@@ -26,6 +26,8 @@ ELSEWHERE = {
     "wharf backup": "worker/backup/test_commands.py",
     "wharf restore": "worker/backup/test_commands.py",
     "wharf up --data-dir": "worker/backup/test_another_machine.py",
+    "wharf ca": "worker/local/tls/test_commands.py",
+    "wharf up --listen": "worker/local/test_up.py",
     "wharf vault": "worker/vault/test_rotate.py",
     "WHARF_DATABASE_URL_FILE=": "worker/backup/test_commands.py",
     "wharf control": "worker/control/test_main.py",

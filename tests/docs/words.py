@@ -74,6 +74,13 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
             "of that time."
         ),
     ),
+    "WHARF_CA_CERTIFICATE": (
+        (),
+        (
+            "The PEM file of the internal CA's certificate. The API serves it at `/ca.pem`, and "
+            "join commands pin it."
+        ),
+    ),
     "WHARF_TLS_KEY": ((), "The PEM file with the key of that certificate, without a passphrase."),
     "WHARF_ALLOW_PLAIN_HTTP": (
         (),
@@ -221,6 +228,14 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
         ),
     ),
     "WHARF_JOIN_TOKEN": ((), "The token that a worker joins with, once."),
+    "WHARF_CA_SHA256": (
+        (),
+        (
+            "The SHA-256 of the internal CA's certificate, from the join command. The worker then "
+            "verifies the API, the database and the broker by that CA alone, and stores it in its "
+            "state directory."
+        ),
+    ),
     "WHARF_API_KEY": (
         ("`wharf doctor`", "`wharf server`", "all commands that ask the API"),
         "The API key of commands.",

@@ -179,7 +179,7 @@ async def _fetch_upload(
 ) -> Sources:
     log.add(f"fetching context {source.context_id}, {source.size_bytes} bytes")
     archive, root = folder / "upload.tar", folder / "sources"
-    await download(source, tools.api_url, token, archive)
+    await download(source, tools.api_url, token, archive, ca_file=tools.ca_file)
     await asyncio.to_thread(root.mkdir)
     unpacked = await unpack(archive, root)
     for note in unpacked.notes:

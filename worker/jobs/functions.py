@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import psycopg
@@ -124,6 +125,7 @@ class Functions:
     Each function may be repeated, so a caller whose call failed midway calls again. ``mark`` tells
     how new the database was at its last answer. Each call presents it, so that the database notices
     a restore from an older copy. ``keep_mark`` is called with each new mark.
+    The database's certificate is verified by ``ca_file``, as far as the URL asks for that.
     """
 
     def __init__(
@@ -136,6 +138,7 @@ class Functions:
         call_seconds: float = CALL_SECONDS,
         mark: str | None = None,
         keep_mark: Callable[[str], None] = lambda _: None,
+        ca_file: Path | None = None,
     ) -> None:
         self._mark, self._keep_mark = mark, keep_mark
         self.conninfo = make_conninfo(
@@ -144,6 +147,7 @@ class Functions:
             password=password,
             options=OPTIONS,
             application_name="wharf worker",
+            sslrootcert=str(ca_file) if ca_file else None,
             **TCP_TIMEOUTS,
         )
         self._incarnation = incarnation

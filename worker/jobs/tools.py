@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 
 from shared.errors import EngineError, RefusedNetworkError, RegistryError, WharfError
 from shared.faults import FaultCode
@@ -84,15 +85,16 @@ class TransferCount:
 class Tools:
     """The Engine of this server, the networks of registries and the folders of builds.
 
-    Uploaded contexts are fetched from ``api_url``. ``destinations`` decides which logins the Engine
-    may be given, ``engine_certificates`` stores those of registries for it. ``quotas`` is the log
-    of the attempt that uses the tools.
+    Uploaded contexts are fetched from ``api_url``, which ``ca_file`` verifies. ``destinations``
+    decides which logins the Engine may be given, ``engine_certificates`` stores those of registries
+    for it. ``quotas`` is the log of the attempt that uses the tools.
     """
 
     engine: Engine
     networks: RegistryNetworks
     workspaces: Workspaces
     api_url: str | None = None
+    ca_file: Path | None = None
     destinations: Destinations = field(default_factory=Destinations)
     engine_view: EngineView = field(default_factory=EngineView)
     transfers: TransferCount = field(default_factory=TransferCount)

@@ -4,6 +4,7 @@
 DIRECTORY/           0700
   postgres/ valkey/  the embedded servers, where no URL of an own one is given
   keys/              vault and admin key, Flower's password, 0600
+  tls/               the internal CA and its certificates, if all published ports have TLS
   contexts/          what was uploaded to be built from
   servers/NAME/      the state directory of each server worker that was started here
   logs/              what each process printed
@@ -30,6 +31,7 @@ from worker.broker_users import ADMIN
 from worker.local.directory import PrivateDirectory
 from worker.local.postgres import OWNER, LocalPostgres
 from worker.local.processes import Child, free_port, is_listening
+from worker.local.tls.published import LOOPBACK, Published
 from worker.local.valkey import LocalValkey
 
 START = timedelta(seconds=60)
@@ -68,6 +70,8 @@ class Stack:
     valkey: LocalValkey | None = None
     given_key: str | None = None
     flower_port: int | None = None
+    tls_life: timedelta | None = None
+    published: Published | None = None
 
     @classmethod
     def start(
@@ -81,6 +85,7 @@ class Stack:
         rate_per_minute: int = 0,
         admin_key: str | None = None,
         flower_port: int | None = None,
+        tls_life: timedelta | None = None,
     ) -> Self:
         """Start databases, schema, API and control, and wait until they are ready.
 
@@ -88,6 +93,7 @@ class Stack:
         ``rate_per_minute`` is how often a key may ask the API; 0 is any number of times.
         ``admin_key`` is the admin key of the first start; one is made by default.
         ``flower_port`` is where `start_flower` is going to serve; jobs link to it.
+        With ``tls_life`` only TLS is spoken at ``address``, with certificates of that life.
 
         Raises:
             SetupError: a port is taken, a directory is in use, or a process does not come up.
@@ -105,6 +111,7 @@ class Stack:
             rate_per_minute=rate_per_minute,
             given_key=admin_key,
             flower_port=flower_port,
+            tls_life=tls_life,
         )
         if admin_key is not None and stack.admin_key != admin_key:
             raise SetupError(
@@ -113,6 +120,7 @@ class Stack:
             )
         try:
             stack._start_databases(durable=durable)
+            stack._start_tls()
             stack._start_control_plane()
         except BaseException:
             stack.stop()
@@ -121,7 +129,18 @@ class Stack:
 
     @property
     def url(self) -> str:
-        return f"http://{self.address}:{self.port}"
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{'https' if self.tls_life else 'http'}://{host}:{self.port}"
+
+    @property
+    def ca_file(self) -> Path | None:
+        """Return the file of the internal CA; ``None`` without TLS."""
+        return self.published.ca_file if self.published else None
+
+    @property
+    def _inner_address(self) -> str:
+        """Return where servers without TLS listen."""
+        return LOOPBACK if self.tls_life else self.address
 
     @property
     def admin_key(self) -> str:
@@ -149,7 +168,7 @@ class Stack:
             json=dict(body or {}),
             headers={"x-api-key": self.admin_key},
             timeout=60,
-            verify=tls_context(),
+            verify=tls_context(self.ca_file),
         )
         if answer.is_error:
             own = self.children["api"].last_words(30) if answer.is_server_error else ""
@@ -176,6 +195,8 @@ class Stack:
             "WHARF_HOST_PATHS": host_paths,
         }
         server = self._known_server(name, state) or self.call("server.create", {"name": name})
+        if self.published is not None:
+            env["WHARF_CA_SHA256"] = self.published.pin
         if self._server_broker_url() is None:
             env["WHARF_BROKER_URL"] = self._broker_url("")
         if "joinToken" in server:
@@ -194,11 +215,12 @@ class Stack:
     @property
     def flower_url(self) -> str:
         """Return the URL of Flower; empty if it has no port yet."""
-        return f"http://{self.address}:{self.flower_port}" if self.flower_port else ""
+        return f"http://{self._inner_address}:{self.flower_port}" if self.flower_port else ""
 
     def start_flower(self) -> str:
         """Start Flower behind a login; gives its URL."""
-        self.flower_port = port = self.flower_port or free_port(self.address)
+        address = self._inner_address
+        self.flower_port = port = self.flower_port or free_port(address)
         password = self._key("flower.password", lambda: secrets.token_urlsafe(16))
         env = {
             "CELERY_BROKER_URL": self._broker_url("flower"),
@@ -206,9 +228,9 @@ class Stack:
             "FLOWER_READ_ONLY": "True",
             "FLOWER_MAX_TASKS": "5000",
         }
-        command = ("-m", "celery", "flower", f"--address={self.address}", f"--port={port}")
+        command = ("-m", "celery", "flower", f"--address={address}", f"--port={port}")
         self.run("flower", command, env)
-        self.children["flower"].wait_until(lambda: is_listening(self.address, port), deadline=START)
+        self.children["flower"].wait_until(lambda: is_listening(address, port), deadline=START)
         return self.flower_url
 
     def run(
@@ -284,13 +306,40 @@ class Stack:
         if self.outside.database_url is None:
             port = self._kept_port("postgres")
             self.postgres = LocalPostgres.start(
-                path / "postgres", listen=self.address, port=port, durable=durable
+                path / "postgres", listen=self._inner_address, port=port, durable=durable
             )
             self._keep_port("postgres", self.postgres.port)
         if self.outside.broker_url is None:
             port = self._kept_port("valkey")
-            self.valkey = LocalValkey.start(path / "valkey", listen=self.address, port=port)
+            self.valkey = LocalValkey.start(path / "valkey", listen=self._inner_address, port=port)
             self._keep_port("valkey", self.valkey.port)
+
+    def _start_tls(self) -> None:
+        """Make the CA and its certificates, and publish the databases by TLS."""
+        if self.tls_life is None:
+            return
+        self.published = published = Published(
+            self.directory.path / "tls",
+            self.address,
+            (self._published_port("database"), self.postgres.port) if self.postgres else None,
+            (self._published_port("broker"), self.valkey.port) if self.valkey else None,
+            self.tls_life,
+        )
+        child = self.run("tls", published.command, published.environment)
+        child.wait_until(self._is_published, deadline=START)
+
+    def _is_published(self) -> bool:
+        published = self.published
+        return (
+            published is not None
+            and published.api_certificate.exists()
+            and all(is_listening(self.address, port) for port in published.ports)
+        )
+
+    def _published_port(self, name: str) -> int:
+        port = self._kept_port(f"{name}-tls") or free_port(self.address)
+        self._keep_port(f"{name}-tls", port)
+        return port
 
     def _kept_port(self, name: str) -> int | None:
         """Return the port of the last start: enrolled servers know it."""
@@ -322,12 +371,22 @@ class Stack:
                 "WHARF_API_RATE_PER_MINUTE": str(self.rate_per_minute),
                 "WHARF_DATA_DIR": str(self.directory.path),
                 "WHARF_FLOWER_URL": self.flower_url,
-                # The networks of namespaces do not leave this machine.
-                "WHARF_ALLOW_PLAIN_HTTP": "true",
+                **self._api_encryption(),
             },
         )
         self.start_control()
         self.children["api"].wait_until(self._is_ready, deadline=START)
+
+    def _api_encryption(self) -> dict[str, str]:
+        if self.published is None:
+            # The networks of namespaces do not leave this machine.
+            return {"WHARF_ALLOW_PLAIN_HTTP": "true"}
+        certificate = str(self.published.api_certificate)
+        return {
+            "WHARF_TLS_CERTIFICATE": certificate,
+            "WHARF_TLS_KEY": certificate,
+            "WHARF_CA_CERTIFICATE": str(self.published.ca_file),
+        }
 
     def start_control(self, name: str = "control", *, wrapper: tuple[str, ...] = ()) -> None:
         """Start a control process; more than one may run."""
@@ -349,7 +408,8 @@ class Stack:
 
     def _is_ready(self) -> bool:
         try:
-            return httpx2.get(f"{self.url}/readyz", timeout=5, verify=tls_context()).is_success
+            trust = tls_context(self.ca_file)
+            return httpx2.get(f"{self.url}/readyz", timeout=5, verify=trust).is_success
         except httpx2.HTTPError:
             return False
 
@@ -359,6 +419,8 @@ class Stack:
         return self.outside.database_url or ""
 
     def _server_database_url(self) -> str:
+        if self.published is not None and self.published.database_url is not None:
+            return self.published.database_url
         if self.postgres is not None:
             return self.postgres.network_url()
         return self.outside.server_database_url or ""
@@ -375,6 +437,8 @@ class Stack:
 
     def _server_broker_url(self) -> str | None:
         """Return the broker's address for servers; ``None`` if they have no users of their own."""
+        if self.published is not None and self.published.broker_url is not None:
+            return self.published.broker_url
         if self.valkey is not None:
             return self.valkey.network_url()
         return self.outside.server_broker_url if self.outside.broker_admin_url else None

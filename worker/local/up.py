@@ -7,17 +7,21 @@ import os
 import signal
 import sys
 import threading
+from ipaddress import ip_address
 from pathlib import Path
 
 from pydantic import Field, SecretStr
 from rich.console import Console
 
 from shared.errors import EngineError, SetupError, in_sentences
+from shared.networks import is_address
 from shared.settings import Settings, load
 from worker.engine.transport.connection import Engine
 from worker.local.engines import require_right
 from worker.local.processes import free_port
 from worker.local.stack import Outside, Stack
+from worker.local.tls.certificates import AuthoritySettings
+from worker.local.tls.published import LOOPBACK
 
 DEFAULT_DATA = Path("~/.local/share/wharfinger")
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
@@ -31,7 +35,7 @@ def main() -> None:
     arguments = _parse()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        run(arguments.data_dir.expanduser(), arguments.port, Console())
+        run(arguments.data_dir.expanduser(), arguments.port, Console(), arguments.listen)
     except SetupError as error:
         sys.exit(f"wharf up: {in_sentences(error.message, error.remedy)}")
     except OSError as error:
@@ -42,13 +46,18 @@ def main() -> None:
         sys.exit("wharf up: stopped before it was up")
 
 
-def run(data: Path, port: int, console: Console) -> None:
+def run(data: Path, port: int, console: Console, listen: str | None = None) -> None:
     """Start all, say where it is, and stop all on SIGINT or SIGTERM.
+
+    With ``listen`` other machines reach API, database and broker at that address, by TLS only.
 
     Raises:
         SetupError: something is missing or taken, or a database ended, in one sentence.
     """
     docker_host = os.environ.get("DOCKER_HOST", DEFAULT_DOCKER_HOST)
+    life = load(AuthoritySettings, os.environ).life
+    if listen is not None:
+        require_own_address(listen)
     admin_key = _read_admin_key()
     asyncio.run(_require_engine(docker_host))
     shows_key = admin_key is None and not (data / "keys" / "admin.key").exists()
@@ -59,6 +68,8 @@ def run(data: Path, port: int, console: Console) -> None:
         rate_per_minute=RATE_PER_MINUTE,
         admin_key=admin_key,
         flower_port=free_port(),
+        address=listen or LOOPBACK,
+        tls_life=life if listen else None,
     )
     try:
         flower = stack.start_flower()
@@ -73,6 +84,19 @@ def run(data: Path, port: int, console: Console) -> None:
     finally:
         console.print("stopping …")
         stack.stop()
+
+
+def require_own_address(text: str) -> None:
+    """Check that servers can be told this address.
+
+    Raises:
+        SetupError: it is no address, or one of no machine in particular.
+    """
+    if not is_address(text) or ip_address(text).is_unspecified:
+        raise SetupError(
+            f"{text} is not the address of one machine",
+            remedy="Give --listen the IP address at which other servers reach this machine.",
+        )
 
 
 class UpSettings(Settings):
@@ -121,6 +145,8 @@ def _greet(console: Console, stack: Stack, flower: str, *, shows_key: bool) -> N
     console.print(f"Flower {flower}  (user admin, password in {stack.directory.path}/keys)")
     if shows_key:
         console.print(f"Admin key, shown this once: [bold]{stack.admin_key}[/bold]")
+    if stack.published:
+        console.print(f"All of {stack.address} has TLS, by the CA {stack.ca_file}")
     console.print("Ctrl-C stops all of it.")
 
 
@@ -143,6 +169,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="wharf up", description=__doc__)
     parser.add_argument("--data-dir", type=Path, default=DEFAULT_DATA)
     parser.add_argument("--port", type=int, default=4747)
+    parser.add_argument("--listen")
     return parser.parse_args()
 
 

@@ -9,6 +9,7 @@ from shared.settings import WorkerSettings, load
 from worker.broker_users import server_user
 from worker.server.enrolment import enrol, hash_token, is_removed
 from worker.server.identity import Enrolment, StateDirectory, make_not_joined_error
+from worker.server.trust import require_authority, secure, verified_broker_url
 
 SLOTS = 16 + 4 + 2
 """Quick, transfer and build jobs of one server (`Server.quick_limit` and so on)."""
@@ -45,9 +46,14 @@ def join(settings: WorkerSettings) -> tuple[Enrolment, Path]:
     state = StateDirectory.open(settings.state_dir)
     try:
         enrolment = _find_enrolment(state, settings) or _enrol(state, settings)
+        known = enrolment
         if settings.url not in {None, enrolment.api_url}:
             # The API has moved, or the server joined before its address was kept.
             enrolment = enrolment.model_copy(update={"api_url": settings.url})
+        if require_authority(state, enrolment.api_url, settings.ca_sha256) is not None:
+            # It may have joined before there was a CA.
+            enrolment = secure(enrolment)
+        if enrolment != known:
             state.save_enrolment(enrolment)
         return enrolment, state.save_broker_url(_broker_url(settings, state, enrolment))
     finally:
@@ -66,7 +72,7 @@ def _find_enrolment(state: StateDirectory, settings: WorkerSettings) -> Enrolmen
     given = hash_token(settings.join_token.get_secret_value())
     if given == enrolment.token_hash:
         return enrolment
-    if is_removed(enrolment):
+    if is_removed(enrolment, state.ca_file):
         state.set_aside(enrolment.server_id)
         return None
     if enrolment.token_hash is None:
@@ -82,6 +88,7 @@ def _find_enrolment(state: StateDirectory, settings: WorkerSettings) -> Enrolmen
 def _enrol(state: StateDirectory, settings: WorkerSettings) -> Enrolment:
     if settings.url is None or settings.join_token is None:
         raise make_not_joined_error()
+    require_authority(state, settings.url, settings.ca_sha256)
     enrolment = enrol(state, settings.url, settings.join_token.get_secret_value())
     # The key id lets the person who approves this server recognize it.
     sys.stderr.write(f"wharf worker: joined, with the key {state.public_key().key_id}\n")
@@ -99,7 +106,8 @@ def _broker_url(settings: WorkerSettings, state: StateDirectory, enrolment: Enro
         )
     user, password = server_user(enrolment.server_id), state.broker_password().get_secret_value()
     scheme, _, address = enrolment.broker_url.partition("://")
-    return f"{scheme}://{user}:{password}@{address.rpartition('@')[2]}"
+    url = f"{scheme}://{user}:{password}@{address.rpartition('@')[2]}"
+    return verified_broker_url(url, state.ca_file)
 
 
 if __name__ == "__main__":

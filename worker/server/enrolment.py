@@ -4,12 +4,14 @@ import hashlib
 import secrets
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from shared.errors import SetupError
+from shared.tls import tls_context
 from worker.broker_users import hash_password
 from worker.server.identity import Enrolment, StateDirectory, scram_verifier
 
@@ -30,6 +32,8 @@ class _Answer(BaseModel):
 def enrol(state: StateDirectory, url: str, token: str) -> Enrolment:
     """Send the public key and the password verifiers to the API; no password is sent.
 
+    The API is verified by the CA that the state directory has, else by those of the system.
+
     Raises:
         SetupError: the API cannot be reached, or refuses the token.
     """
@@ -40,7 +44,7 @@ def enrol(state: StateDirectory, url: str, token: str) -> Enrolment:
         "roleVerifier": scram_verifier(password, secrets.token_bytes(16)),
         "brokerPasswordHash": hash_password(state.broker_password().get_secret_value()),
     }
-    answer = _post(url.rstrip("/") + ENROLL, proof)
+    answer = _post(url.rstrip("/") + ENROLL, proof, state.ca_file)
     if answer.status_code != httpx2.codes.OK:
         raise SetupError(
             f"{url} refused to enrol this server: {_reason(answer)}",
@@ -58,7 +62,7 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def is_removed(enrolment: Enrolment) -> bool:
+def is_removed(enrolment: Enrolment, ca_file: Path | None = None) -> bool:
     """Ask the API whether this server was removed; return false if it does not answer."""
     if enrolment.api_url is None:
         return False
@@ -67,17 +71,18 @@ def is_removed(enrolment: Enrolment) -> bool:
             enrolment.api_url.rstrip("/") + IS_REMOVED,
             params={"serverId": enrolment.server_id},
             timeout=10,
+            verify=tls_context(ca_file),
         )
         return answer.is_success and answer.json() is True
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError):
         return False
 
 
-def _post(url: str, body: dict[str, str]) -> httpx2.Response:
+def _post(url: str, body: dict[str, str], ca_file: Path | None) -> httpx2.Response:
     until = time.monotonic() + PATIENCE.total_seconds()
     while True:
         try:
-            return httpx2.post(url, json=body, timeout=10)
+            return httpx2.post(url, json=body, timeout=10, verify=tls_context(ca_file))
         except httpx2.ConnectError as error:
             if time.monotonic() > until:
                 raise SetupError(f"cannot reach {url}: {error}") from error

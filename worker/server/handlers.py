@@ -53,6 +53,7 @@ from worker.machine import describe_machine
 from worker.registries import contents
 from worker.registries.live_test import run_live_test
 from worker.server.engine_check import check_engine
+from worker.server.identity import find_ca
 from worker.server.runtime import OpenedWork
 
 RegistryRead = ImageInspect | ImageTags | ImageRepositories
@@ -81,6 +82,7 @@ async def open_work(
         networks,
         workspaces,
         settings.url,
+        ca_file=find_ca(settings.state_dir),
         journal=journal,
         host_paths=host_paths,
         engine_certificates=EngineCertificates(

@@ -26,6 +26,7 @@ SCRAM_ITERATIONS = 4096
 """PostgreSQL's own default (``scram_iterations``); the password has 256 random bits anyway."""
 
 
+CA_FILE = "ca.pem"
 IDENTITY = (
     "server.json",
     "server.key",
@@ -33,6 +34,7 @@ IDENTITY = (
     "broker.password",
     "broker.url",
     "incarnation",
+    CA_FILE,
 )
 """The files of a server's identity; the other files hold the state of its work."""
 
@@ -44,6 +46,12 @@ def make_not_joined_error() -> SetupError:
         remedy="Create a token with wharf server create NAME, and set WHARF_URL and "
         "WHARF_JOIN_TOKEN to the values that it prints.",
     )
+
+
+def find_ca(directory: Path) -> Path | None:
+    """Return the file of the CA that a state directory has pinned; ``None`` if there is none."""
+    path = directory / CA_FILE
+    return path if path.exists() else None
 
 
 class Enrolment(BaseModel):
@@ -134,6 +142,16 @@ class StateDirectory:
         """Write the broker's URL, which holds a password, to a file; return its path."""
         self._write("broker.url", url)
         return self.path / "broker.url"
+
+    @property
+    def ca_file(self) -> Path | None:
+        """Return the file of the CA that was pinned; ``None`` if there is none."""
+        return find_ca(self.path)
+
+    def save_ca(self, text: str) -> Path:
+        """Store the certificate of the pinned CA; return its path."""
+        self._write(CA_FILE, text)
+        return self.path / CA_FILE
 
     def replace_incarnation(self, incarnation: str) -> str | None:
         """Store the new incarnation; return the previous one, which the lock proves dead."""

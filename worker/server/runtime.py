@@ -185,6 +185,7 @@ async def _start(
     incarnation = make_id()
     role = f"wharf_server_{enrolment.server_id}"
     password = state.database_password().get_secret_value()
+    ca_file = state.ca_file
     functions = Functions(
         enrolment.database_url,
         role,
@@ -192,6 +193,7 @@ async def _start(
         incarnation,
         mark=state.database_mark(),
         keep_mark=state.save_database_mark,
+        ca_file=ca_file,
     )
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(functions.close)
@@ -205,7 +207,7 @@ async def _start(
             callbacks.on_superseded,
             opened.describe,
             opened.recoveries,
-            is_removed=partial(asyncio.to_thread, is_removed, enrolment),
+            is_removed=partial(asyncio.to_thread, is_removed, enrolment, ca_file),
             on_removed=callbacks.on_removed,
             certificates=opened.certificates,
         )

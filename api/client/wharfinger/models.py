@@ -695,10 +695,14 @@ class SlowTransfer(Model):
 
 
 class JoinToken(Model):
-    """`joinToken` is shown only once and is valid for one enrolment within 15 minutes."""
+    """`joinToken` is shown only once and is valid for one enrolment within 15 minutes.
+
+    A server that joins pins the internal CA by its `caSha256`.
+    """
 
     server_id: str
     join_token: str = Field(repr=False)
+    ca_sha256: str | None
 
 
 class KeyMetadataInput(Model):
@@ -1372,7 +1376,10 @@ class ChangedServer(Model):
 
 
 class CreatedServer(Model):
-    """`joinToken` is shown only once and is valid for one enrolment within 15 minutes."""
+    """`joinToken` is shown only once and is valid for one enrolment within 15 minutes.
+
+    A server that joins pins the internal CA by its `caSha256`.
+    """
 
     warnings: list[FieldWarning] = Field(default_factory=list)
     server_id: str
@@ -1404,6 +1411,7 @@ class CreatedServer(Model):
     port: int | None = None
     ssh_key_id: str | None = None
     join_token: str = Field(repr=False)
+    ca_sha256: str | None
 
 
 class Server(Model):

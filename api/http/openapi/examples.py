@@ -124,9 +124,11 @@ EXAMPLES: Mapping[str, Example] = {
     "registry.matrix": Example({**BY_REGISTRY, "history": 5}, MATRIX),
     "server.create": Example(
         {"name": "web-1", "description": "Frankfurt", "roles": ["build", "deploy"]},
-        {**NEW_SERVER, "joinToken": JOIN_TOKEN},
+        {**NEW_SERVER, "joinToken": JOIN_TOKEN, "caSha256": None},
     ),
-    "server.createJoinToken": Example(BY_SERVER, {**BY_SERVER, "joinToken": JOIN_TOKEN}),
+    "server.createJoinToken": Example(
+        BY_SERVER, {**BY_SERVER, "joinToken": JOIN_TOKEN, "caSha256": None}
+    ),
     "server.all": Example({}, [SERVER]),
     "server.buildServers": Example({}, [SERVER]),
     "server.one": Example(BY_SERVER, SERVER),

@@ -228,6 +228,7 @@ PROPERTIES = {
     "jobIds": "Ids of the jobs of its steps, in order.",
     "jobs": "The jobs.",
     "jobsWithOldLogin": "Running jobs that have the old login; null for a moment after the switch.",
+    "caSha256": "SHA-256 of the internal CA, which a joining server pins; null without that CA.",
     "joinToken": "Token with which a worker joins, once within 15 minutes; shown only once.",
     "joined": "True if the job is that of an earlier request for the same image.",
     "keepOldHours": "Hours for which the old login is kept after the switch.",

@@ -31,6 +31,10 @@ WORK = "commands/work"
 UP = ElsewhereTested(
     "../../worker/local/test_up.py", "test_up_prints_its_key_once_and_finds_its_data_again"
 )
+UP_LISTEN = ElsewhereTested(
+    "../../worker/local/test_up.py",
+    "test_up_publishes_nothing_in_clear_where_other_servers_may_join",
+)
 VAULT_TESTS = "../../worker/vault/test_rotate.py"
 VAULT = ElsewhereTested(VAULT_TESTS, "test_the_data_directory_of_wharf_up_has_the_keys")
 VAULT_PREPARE = ElsewhereTested(
@@ -181,7 +185,7 @@ COMMANDS = {
     "whoami": Command([], {}),
     "open": Command(["kept"], {"thing": ["nothing"]}),
     "completion": Command([], {"shell": COMPLETED}),
-    "up": Command([], {"data_dir": UP, "port": UP}),
+    "up": Command([], {"data_dir": UP, "port": UP, "listen": UP_LISTEN}),
     "demo": Command([], {}),
     "api": Command([], {"host": API, "port": API}),
     "control": Command([], {}),

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -16,8 +17,10 @@ from tempfile import TemporaryDirectory
 import httpx2
 import pytest
 
+from shared.errors import SetupError
 from worker.local.engines import LocalEngine
 from worker.local.processes import free_port
+from worker.local.up import require_own_address
 
 pytestmark = pytest.mark.timeout(600)
 """Four starts of the whole product, on machines that may be slow."""
@@ -28,10 +31,11 @@ PROGRAMS = str(Path(__file__).parent / "programs")
 
 @contextmanager
 def running_up(
-    data: Path, port: int, docker_host: str, **settings: str
+    data: Path, port: int, docker_host: str, *words: str, **settings: str
 ) -> Iterator[subprocess.Popen[str]]:
+    given = ("--data-dir", str(data), "--port", str(port), *words)
     process = subprocess.Popen(
-        [sys.executable, "-m", "api.cli.main", "up", "--data-dir", str(data), "--port", str(port)],
+        [sys.executable, "-m", "api.cli.main", "up", *given],
         env={
             **os.environ,
             "DOCKER_HOST": docker_host,
@@ -99,8 +103,9 @@ def join_as_owner(message: str) -> str:
 class UpStory:
     """One data directory through three starts: stopped, its Valkey killed, its PostgreSQL killed.
 
-    Between the first two its server was renamed. ``stopped`` and the ``ends`` by database are the
-    exit code and last words of a start, and the processes that it left.
+    Between the first two its server was renamed. The third one has TLS, and its API answers
+    ``by_tls`` and ``in_clear``. ``stopped`` and the ``ends`` by database are the exit code and last
+    words of a start, and the processes that it left.
     """
 
     data: Path
@@ -114,6 +119,9 @@ class UpStory:
     greeting_again: str
     registries_again: list[str]
     servers_again: list[tuple[str, str]]
+    greeting_with_tls: str
+    by_tls: int
+    in_clear: bool
     ends: dict[str, tuple[int, str, list[str]]]
 
 
@@ -155,8 +163,11 @@ def story(local_engine: LocalEngine) -> Iterator[UpStory]:
             registries = [row["registryId"] for row in api.get("registry.all").json()]
             servers = [(row["serverId"], row["name"]) for row in api.get("server.all").json()]
             ends["valkey"] = end_by(process, "valkey", data)
-        with running_up(data, address, docker_host) as process:
-            read_until(process, "Ctrl-C")
+        with running_up(data, address, docker_host, "--listen", "127.0.0.1") as process:
+            with_tls = read_until(process, "Ctrl-C")
+            trust = ssl.create_default_context(cafile=data / "tls" / "ca.pem")
+            by_tls = httpx2.get(f"https://127.0.0.1:{address}/readyz", verify=trust).status_code
+            in_clear = answers_in_clear(address)
             ends["postgres"] = end_by(process, "postgres", data)
         yield UpStory(
             data=data,
@@ -170,8 +181,19 @@ def story(local_engine: LocalEngine) -> Iterator[UpStory]:
             greeting_again=again,
             registries_again=registries,
             servers_again=servers,
+            greeting_with_tls=with_tls,
+            by_tls=by_tls,
+            in_clear=in_clear,
             ends=ends,
         )
+
+
+def answers_in_clear(port: int) -> bool:
+    try:
+        httpx2.get(f"http://127.0.0.1:{port}/healthz")
+    except httpx2.TransportError:
+        return False
+    return True
 
 
 def end_by(process: subprocess.Popen[str], database: str, data: Path) -> tuple[int, str, list[str]]:
@@ -234,6 +256,19 @@ def test_up_takes_the_admin_key_of_the_environment_and_refuses_another_one_later
 
 def test_up_finds_its_server_again_under_another_name(story: UpStory) -> None:
     assert story.servers_again == [(story.server, "renamed")]
+
+
+def test_up_publishes_nothing_in_clear_where_other_servers_may_join(story: UpStory) -> None:
+    """Its own server, which joined without TLS, continues."""
+    assert "API https://127.0.0.1:" in story.greeting_with_tls
+    assert story.by_tls == 200
+    assert not story.in_clear
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "wharf.example"])
+def test_servers_must_be_told_the_address_of_one_machine(address: str) -> None:
+    with pytest.raises(SetupError, match="not the address of one machine"):
+        require_own_address(address)
 
 
 @pytest.mark.parametrize("database", ["postgres", "valkey"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import ssl
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from ipaddress import ip_address
@@ -15,6 +16,7 @@ from shared.errors import RegistryError, SetupError, SourceError
 from shared.faults import FaultCode
 from shared.jobs.sources import UploadSource
 from shared.networks import parse_networks
+from shared.tls import tls_context
 from worker.builds.sources.git.refs import root_cause
 from worker.builds.sources.limits import LIMITS, Limits
 from worker.builds.sources.upload import receive
@@ -42,8 +44,12 @@ async def download(
     token: SecretStr | None,
     archive: Path,
     limits: Limits = LIMITS,
+    *,
+    ca_file: Path | None = None,
 ) -> None:
     """Write the context to ``archive``: exactly the bytes that ``source`` describes.
+
+    The API is verified by the CA in ``ca_file``, by default by those of the system.
 
     Raises:
         SourceError: ``source_not_found``, the API no longer has it; ``source_unreachable``, also
@@ -60,7 +66,7 @@ async def download(
     limit = asyncio.timeout(limits.time.total_seconds())
     try:
         async with limit:
-            await _fetch(source, _parse(api_url), token, archive)
+            await _fetch(source, _parse(api_url), token, archive, ca_file)
     except TimeoutError as error:
         if not limit.expired():
             raise
@@ -70,9 +76,15 @@ async def download(
         ) from error
 
 
-async def _fetch(source: UploadSource, api: SplitResult, token: SecretStr, archive: Path) -> None:
+async def _fetch(
+    source: UploadSource,
+    api: SplitResult,
+    token: SecretStr,
+    archive: Path,
+    ca_file: Path | None,
+) -> None:
     address = await _resolve(api)
-    trust = await asyncio.to_thread(httpx2.create_ssl_context)  # as at the enrolment
+    trust = await asyncio.to_thread(_trust, ca_file)  # as at the enrolment
     try:
         async with httpx2.AsyncClient(
             timeout=SILENCE_SECONDS, verify=trust, trust_env=False
@@ -89,6 +101,10 @@ async def _fetch(source: UploadSource, api: SplitResult, token: SecretStr, archi
         raise SourceError(FaultCode.DISK_FULL, "the disk has no space for the context") from error
     except httpx2.TransportError as error:
         raise _unreachable(error, api) from error
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    return tls_context(ca_file) if ca_file else httpx2.create_ssl_context()
 
 
 def _parse(url: str) -> SplitResult:

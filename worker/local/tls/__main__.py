@@ -8,28 +8,15 @@ from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
-from pydantic import Field
 
 from shared.errors import SetupError, in_sentences
 from shared.logs import configure_logs
-from shared.settings import Settings, load
+from shared.settings import load
 from shared.tls import fingerprint_of
 from worker.local.tls.authority import CERTIFICATE, Authority
-from worker.local.tls.certificates import LIFE, Certificates, hosts_of, issue_to
+from worker.local.tls.certificates import AuthoritySettings, Certificates, hosts_of, issue_to
 from worker.local.tls.relay import Address
 from worker.local.tls.service import API, BROKER, DATABASE, Port, find_authority, serve
-
-MIN_LIFE_SECONDS = 3
-
-
-class AuthoritySettings(Settings):
-    """How long each certificate that the internal CA issues is valid."""
-
-    certificate_seconds: int = Field(default=int(LIFE.total_seconds()), ge=MIN_LIFE_SECONDS)
-
-    @property
-    def life(self) -> timedelta:
-        return timedelta(seconds=self.certificate_seconds)
 
 
 def main() -> None:

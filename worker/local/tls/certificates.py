@@ -8,13 +8,26 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from pydantic import Field
 
 from shared.errors import SetupError
 from shared.networks import is_address
+from shared.settings import Settings
 from worker.files import write_atomically
 from worker.local.tls.authority import BACKDATED, Authority
 
 LIFE = timedelta(days=90)
+MIN_LIFE_SECONDS = 3
+
+
+class AuthoritySettings(Settings):
+    """How long each certificate that the internal CA issues is valid."""
+
+    certificate_seconds: int = Field(default=int(LIFE.total_seconds()), ge=MIN_LIFE_SECONDS)
+
+    @property
+    def life(self) -> timedelta:
+        return timedelta(seconds=self.certificate_seconds)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,22 @@ Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="The API's p
 Host = Annotated[str, typer.Option("--host", help="The address on which the API listens.")]
 
 
-@app.command(epilog="Example: wharf up --port 4800")
-def up(data_dir: DataDirectory = None, port: Port = 4747) -> None:
-    """Run everything on this machine, in the foreground; Ctrl-C stops it."""
-    become("worker.local.up", *data_dir_words(data_dir), "--port", str(port))
+@app.command(epilog="Example: wharf up --listen 10.0.0.5")
+def up(
+    data_dir: DataDirectory = None,
+    port: Port = 4747,
+    listen: Annotated[
+        str | None,
+        typer.Option(help="The address at which other servers reach this machine, by TLS only."),
+    ] = None,
+) -> None:
+    """Run everything on this machine, in the foreground; Ctrl-C stops it.
+
+    With --listen other servers may join: API, database and broker are published at that address,
+    with TLS by an internal CA.
+    """
+    words = ("--listen", listen) if listen else ()
+    become("worker.local.up", *data_dir_words(data_dir), "--port", str(port), *words)
 
 
 @app.command(epilog="Example: wharf demo")

@@ -137,7 +137,7 @@ def create(
         roles = [each.value for each in role] if role else None
         request = given(roles=roles, description=description, ipAddress=address)
         created = call(settings, "server.create", {"name": name, **request})
-    line = join_line(base_url(settings), created["joinToken"])
+    line = join_line(base_url(settings), created["joinToken"], created.get("caSha256"))
     answer = lines(created, [created["serverId"]], [line])
     write_note("Run this command on the server within 15 minutes; it works once.")
     write_note(
@@ -287,6 +287,7 @@ def approve(
     os.execv(sys.executable, argv)  # noqa: S606 - no shell
 
 
-def join_line(url: str, token: str) -> str:
-    """Return the command to be run on a new server."""
-    return f"WHARF_URL={shlex.quote(url)} WHARF_JOIN_TOKEN={shlex.quote(token)} wharf worker"
+def join_line(url: str, token: str, ca_sha256: str | None = None) -> str:
+    """Return the command to be run on a new server; it pins the internal CA, if there is one."""
+    pin = f"WHARF_CA_SHA256={shlex.quote(ca_sha256)} " if ca_sha256 else ""
+    return f"WHARF_URL={shlex.quote(url)} {pin}WHARF_JOIN_TOKEN={shlex.quote(token)} wharf worker"

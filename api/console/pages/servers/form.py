@@ -29,7 +29,7 @@ async def create(page: Page) -> Response:
         created = await page.call("server.create", **_read(page))
     except WharfError as error:
         return _render(page, None, error)
-    return _show_command(page, created["serverId"], created["name"], created["joinToken"])
+    return _show_command(page, created, created["name"])
 
 
 async def renew(page: Page) -> Response:
@@ -40,7 +40,7 @@ async def renew(page: Page) -> Response:
     except WharfError as error:
         return await render_one(page, fault=error)
     server = await page.call("server.one", serverId=server_id)
-    return _show_command(page, server_id, server["name"], made["joinToken"])
+    return _show_command(page, made, server["name"])
 
 
 async def show_stored(page: Page) -> Response:
@@ -64,9 +64,10 @@ async def update(page: Page) -> Response:
     return page.redirect(f"{SERVERS}/{server_id}", page.with_warnings("The server is changed."))
 
 
-def make_join_command(url: str, token: str) -> str:
-    """Return the command to run on a new server."""
-    return f"WHARF_URL={shlex.quote(url)} WHARF_JOIN_TOKEN={shlex.quote(token)} wharf worker"
+def make_join_command(url: str, token: str, ca_sha256: str | None) -> str:
+    """Return the command to run on a new server; it pins the internal CA, if there is one."""
+    pin = f"WHARF_CA_SHA256={shlex.quote(ca_sha256)} " if ca_sha256 else ""
+    return f"WHARF_URL={shlex.quote(url)} {pin}WHARF_JOIN_TOKEN={shlex.quote(token)} wharf worker"
 
 
 def _read(page: Page) -> dict[str, Any]:
@@ -101,13 +102,13 @@ def _show(server: dict[str, Any]) -> dict[str, str]:
     return texts | {f"role:{role}": "true" for role in server["roles"]}
 
 
-def _show_command(page: Page, server_id: str, name: str, token: str) -> Response:
+def _show_command(page: Page, made: dict[str, Any], name: str) -> Response:
     url = str(page.request.base_url).rstrip("/")
     return page.render(
         "servers/join.html",
-        server_id=server_id,
+        server_id=made["serverId"],
         name=name,
-        command=make_join_command(url, token),
+        command=make_join_command(url, made["joinToken"], made["caSha256"]),
         approve=approve_line(name),
         url=url,
         is_local=_is_local(url),
