@@ -14,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from starlette.responses import PlainTextResponse, Response
 
 from api.operations.http_metrics import HttpMetrics
+from api.operations.links import Link, look_at_links, make_link_families
 from api.operations.metric_families import make_counter, make_counters, make_gauge
 from api.operations.row_counts import count
 from api.procedure.context import Resources
@@ -21,6 +22,7 @@ from shared.coroutines import within
 from shared.ids import uuid7
 
 CACHED = timedelta(seconds=5)
+LINKS_CACHED = timedelta(minutes=1)
 RECENT = timedelta(hours=1)
 _EXPECTED = {("password", "succeeded"), ("password", "refused")}
 
@@ -37,6 +39,8 @@ class Metrics:
     http: HttpMetrics = field(default_factory=HttpMetrics)
     clock: Callable[[], float] = time.time
     _page: bytes = b""
+    _links: Sequence[Link] = ()
+    _links_until: float = 0.0
     _until: float = 0.0
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -54,10 +58,14 @@ class Metrics:
         return Response(self._page, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def _count(self, resources: Resources) -> list[Metric]:
+        if self.clock() >= self._links_until:
+            self._links = await look_at_links(resources)
+            self._links_until = self.clock() + LINKS_CACHED.total_seconds()
         begun = int((self.clock() - RECENT.total_seconds()) * 1000)
         async with resources.pool.connection() as connection:
             found = [*await count(connection, uuid7(begun, bytes(10)))]
-        return [*found, *_of_process(resources), *self.http.collect()]
+        links = make_link_families(self._links)
+        return [*found, *_of_process(resources), *links, *self.http.collect()]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from api.http.openapi.codes import list_codes
 from api.jobs.event_access import EVENTS
 from api.jobs.wait_reasons import ReasonCode
 from api.operations.http_metrics import HttpMetrics
+from api.operations.links import make_link_families
 from api.operations.metrics import _of_process
 from api.operations.row_counts import count
 from api.routers import PROCEDURES
@@ -276,6 +277,7 @@ async def _metrics() -> str:
     families = [
         *await count(cast("Any", _NoRows()), ""),
         *_of_process(cast("Any", _process())),
+        *make_link_families([]),
         *HttpMetrics().collect(),
     ]
     lines = [

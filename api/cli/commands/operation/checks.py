@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api.cli.client import base_url
-from api.cli.commands.operation.certificate import describe_certificate
+from api.cli.commands.operation.certificate import describe_certificate, describe_links
 from api.cli.commands.operation.restored import lines as restore_lines
 from api.cli.output.table import plain
 from api.cli.settings import ClientSettings
@@ -102,7 +102,7 @@ def _checks(
     if certificate := describe_certificate(client, now or datetime.now(UTC)):
         yield Check("certificate of the API", *certificate)
     yield from _about_readiness(ready)
-    yield from _about_set_aside(client)
+    yield from _about_metrics(client, now or datetime.now(UTC))
     if settings.api_key is None:
         yield Check("API key", "none", "Set WHARF_API_KEY.")
     else:
@@ -148,13 +148,15 @@ def _about_readiness(ready: httpx2.Response) -> Iterator[Check]:
             yield Check(name, "ready")
 
 
-def _about_set_aside(client: httpx2.Client) -> Iterator[Check]:
-    """Yield each service of control that set rows aside, with the cause."""
+def _about_metrics(client: httpx2.Client, now: datetime) -> Iterator[Check]:
+    """Yield the links of servers, and each service of control that set rows aside."""
     try:
         page = client.get("/metrics").text
     except httpx2.HTTPError as error:
         yield Check("control's rows", type(error).__name__, "See the API's log.")
         return
+    for link in describe_links(page, now):
+        yield Check(*link)
     for code, service, many in SET_ASIDE.findall(page):
         yield Check(
             f"control: {service}",
