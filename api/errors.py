@@ -21,8 +21,10 @@ WharfError
 │   ├── AlreadyJoinedError      a server that has joined gets no join token
 │   ├── RotationRunningError    the registry's new login is being tested
 │   ├── NoFormerLoginError      the registry's former login is not kept
+│   ├── WouldLockOutError       the change excludes the caller's own address
 │   ├── LastOwnerError          an organization keeps an owner
 │   └── LastAdminKeyError
+├── AddressRefusedError         403, outside the source networks
 ├── SignatureError              401, a deploy hook's request has no valid signature
 ├── WrongSignInError            401, the address, the password or the code is wrong
 ├── CodeNeededError             401, the password is right, and a one-time password is needed
@@ -48,7 +50,13 @@ WharfError
 from collections.abc import Sequence
 from typing import Any
 
-from shared.errors import ConflictError, InvalidInputError, UnauthenticatedError, WharfError
+from shared.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidInputError,
+    UnauthenticatedError,
+    WharfError,
+)
 
 Issue = dict[str, Any]
 """One issue in the format of zod 4, which Dokploy's clients parse."""
@@ -136,12 +144,20 @@ class NoFormerLoginError(ConflictError):
     code = "no_former_login"
 
 
+class WouldLockOutError(ConflictError):
+    code = "would_lock_out"
+
+
 class LastOwnerError(ConflictError):
     code = "last_owner"
 
 
 class LastAdminKeyError(ConflictError):
     code = "last_admin_key"
+
+
+class AddressRefusedError(ForbiddenError):
+    code = "address_refused"
 
 
 class SignatureError(UnauthenticatedError):

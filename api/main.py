@@ -40,6 +40,7 @@ from api.limits.concurrency_limit import ConcurrencyLimit
 from api.limits.disk import DiskWatch
 from api.limits.guess_limit import GuessLimit
 from api.limits.rate_limit import RateLimiter
+from api.limits.reports import Reports
 from api.operations.authority import answer_ca
 from api.operations.health import answer_alive, answer_ready
 from api.operations.http_metrics import CountRequests, HttpMetrics
@@ -158,6 +159,7 @@ def create_app(
                 ),
                 guesses=GuessLimit(WRONG_KEYS_PER_MINUTE),
                 sign_ins=GuessLimit(WRONG_PASSWORDS_PER_MINUTE),
+                reports=Reports(),
                 limiter=limiter,
                 connections=connections,
                 vault=vault,

@@ -1,13 +1,13 @@
 """API keys: shown once, stored as a hash; removal takes effect at once."""
 
 from datetime import timedelta
-from ipaddress import ip_network
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from sqlmodel import col, func, insert, or_, select
 
 from api.errors import LastAdminKeyError
+from api.fields.networks import Networks
 from api.fields.shapes import Id, Input, Moment, Name, NoInput, Output, RoleName
 from api.procedure.audit import audit_event
 from api.procedure.auth import KEY_PREFIX, hash_secret, make_secret
@@ -50,14 +50,6 @@ class CreatedApiKey(ApiKeyOutput):
     key: str
 
 
-def _require_network(text: str) -> str:
-    try:
-        return str(ip_network(text))
-    except ValueError:
-        raise ValueError("Invalid network: give an address or a CIDR, as 10.1.0.0/16") from None
-
-
-Network = Annotated[str, Field(max_length=50), AfterValidator(_require_network)]
 ProcedureName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -72,7 +64,7 @@ class CreateApiKey(Input):
     procedures: Annotated[list[ProcedureName], Field(max_length=MAX_LIMITS)] = Field(
         default_factory=list
     )
-    networks: Annotated[list[Network], Field(max_length=MAX_LIMITS)] = Field(default_factory=list)
+    networks: Networks = Field(default_factory=list)
     application_ids: Annotated[list[Id], Field(max_length=MAX_LIMITS)] = Field(default_factory=list)
     expires_in_seconds: Annotated[int, Field(ge=1, le=int(MAX_LIFETIME.total_seconds()))] | None = (
         None

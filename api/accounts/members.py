@@ -9,16 +9,18 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.accounts.users import MemberOutput, UserOutput
 from api.errors import LastOwnerError
+from api.fields.networks import Networks
 from api.fields.shapes import Id, Input, MemberRole, Moment, NoInput
 from api.procedure.audit import audit_event
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
+from api.procedure.source_networks import require_own_source
 from shared.errors import ForbiddenError, NotFoundError
 from shared.models import Member
 
 FIND = text("""
-SELECT m.member_id AS id, m.organization_id, m.user_id, m.role, m.created_at, u.name, u.email,
-       u.signed_in_at, u.second_factor IS NOT NULL AS has_second_factor
+SELECT m.member_id AS id, m.organization_id, m.user_id, m.role, m.created_at, m.networks,
+       u.name, u.email, u.signed_in_at, u.second_factor IS NOT NULL AS has_second_factor
   FROM member m JOIN user_account u USING (user_id)
  WHERE m.organization_id = :organization_id ORDER BY m.created_at, m.member_id
 """)
@@ -29,6 +31,15 @@ class ListedMember(MemberOutput):
 
     signed_in_at: Moment | None
     has_second_factor: bool
+    networks: list[str]
+
+
+class ChangeNetworks(Input):
+    """``networks`` replace those of the member; an empty list limits nothing."""
+
+    member_id: Id
+    networks: Networks
+    force: bool = False
 
 
 class ChosenUser(Input):
@@ -64,6 +75,33 @@ async def update_role(context: Context, request: ChangeRole) -> bool:
                 member.user_id,
                 before=before,
                 role=request.role,
+            )
+        )
+    return True
+
+
+async def update_networks(context: Context, request: ChangeNetworks) -> bool:
+    """Limit a member and its personal keys to networks. Only an owner limits an owner.
+
+    Raises:
+        WouldLockOutError: the member is the caller, whose own address they do not contain.
+    """
+    async with context.transaction() as session:
+        member = await _find(session, context, Member.member_id == request.member_id)
+        if member.role == "owner" and context.caller.role != "owner":
+            raise ForbiddenError(
+                "only an owner limits an owner", remedy="Ask an owner of the organization."
+            )
+        is_own = member.user_id == context.caller.user_id
+        require_own_source(context, request.networks if is_own else (), force=request.force)
+        member.networks = list(request.networks)
+        session.add(member)
+        session.add(
+            audit_event(
+                context,
+                "organization.updateMemberNetworks",
+                member.user_id,
+                networks=member.networks,
             )
         )
     return True
@@ -136,5 +174,13 @@ def _show(row: RowMapping) -> ListedMember:
 PROCEDURES = (
     Procedure("user.all", "query", NoInput, list[ListedMember], get_all),
     Procedure("user.remove", "mutation", ChosenUser, bool, remove, "admin"),
+    Procedure(
+        "organization.updateMemberNetworks",
+        "mutation",
+        ChangeNetworks,
+        bool,
+        update_networks,
+        "admin",
+    ),
     Procedure("organization.updateMemberRole", "mutation", ChangeRole, bool, update_role, "admin"),
 )

@@ -76,9 +76,25 @@ Key = Annotated[
     str | None,
     typer.Option("--key", help="An Idempotency-Key: with a repeated one nothing is started again."),
 ]
+Networks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--network",
+        metavar="NETWORK",
+        help='A network of its clients, as 10.1.0.0/16; may be repeated; "" removes all.',
+    ),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Change it although your own address is excluded.")
+]
 Wait = Annotated[bool, typer.Option(help="Follow it, and exit with its outcome.")]
 
 
 def given(**fields: Any) -> dict[str, Any]:
     """Return the fields that are not `None`."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def networks_of(options: list[str] | None) -> list[str] | None:
+    """Return the networks of an option that may be repeated; one empty text removes all."""
+    return None if options is None else [each for each in options if each]

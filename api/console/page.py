@@ -50,13 +50,15 @@ class PageRoute:
     """An address below ``/console`` and its handler; a public one needs no session.
 
     The body of a POST is a form. With ``has_file`` it is a file, which the handler reads, and the
-    token of the form is in a header.
+    token of the form is in a header. ``is_from_anywhere``: it is open to a member outside of the
+    source networks.
     """
 
     path: str
     handler: Handler
     method: str = "GET"
     is_public: bool = False
+    is_from_anywhere: bool = False
     has_file: bool = False
 
 

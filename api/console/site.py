@@ -25,10 +25,11 @@ from api.console.session import (
 )
 from api.errors import InternalError, TooLargeError
 from api.http.body import read_body
-from api.http.perform import CallerGoneError, log_defect
+from api.http.perform import CallerGoneError, client_of, log_defect
 from api.http.status import status_of
 from api.http.unavailable import AWAY, explain_unavailable
 from api.procedure.context import Resources
+from api.procedure.source_networks import require_source
 from shared.errors import NotFoundError, WharfError
 
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ async def _answer(page: Page, route: PageRoute) -> Response:
     if visitor is not None:
         resources.limiter.require_room(visitor.caller.actor_id or "", 1)
     try:
+        if visitor is not None and not route.is_from_anywhere:
+            await require_source(resources, visitor.caller, client_of(request))
         return await route.handler(page)
     except WharfError as error:
         return _show_error(page, error)

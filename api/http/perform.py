@@ -22,8 +22,9 @@ from api.procedure.application_limits import require_applications
 from api.procedure.auth import HEADER, authenticate, require_role
 from api.procedure.context import NOBODY, Caller, Context, Resources
 from api.procedure.idempotency import Repeatable, answer_once, read_key
-from api.procedure.key_limits import require_network, require_procedure
+from api.procedure.key_limits import require_procedure
 from api.procedure.procedure import Procedure
+from api.procedure.source_networks import require_source
 from api.sockets.connections import network_of
 from shared.coroutines import within
 from shared.errors import InvalidInputError, WharfError
@@ -46,11 +47,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class _SharedCall:
-    """The data that the calls of one request share; ``address`` is the client's."""
+    """The data that the calls of one request share; ``host`` is the client's address."""
 
     resources: Resources
     caller: Caller | WharfError
-    address: str
+    host: str
     respond_async: bool
 
 
@@ -79,16 +80,20 @@ async def start(
 ) -> list[asyncio.Task[Answer]]:
     """Start the calls of one request, some at once, the others in turn; return their tasks."""
     request.scope[COUNTED_NAME] = _name_for_metrics(calls)
-    host = request.client.host if request.client else ""
-    address = network_of(host)
+    host = client_of(request)
     caller = known or await _identify(resources, request, host, calls)
-    shared = _SharedCall(resources, caller, address, _prefers_async(request))
+    shared = _SharedCall(resources, caller, host, _prefers_async(request))
     room = asyncio.Semaphore(CALLS_AT_ONCE)
     with structlog.contextvars.bound_contextvars(**_named(host, caller)):
         return [
             asyncio.create_task(_answer_in_turn(room, shared, call, _key(request, position)))
             for position, call in enumerate(calls)
         ]
+
+
+def client_of(request: Request) -> str:
+    """Return the address of the client; empty if it is unknown."""
+    return request.client.host if request.client else ""
 
 
 def _name_for_metrics(calls: Sequence[Call]) -> str:
@@ -121,7 +126,7 @@ async def _identify(
         key = request.headers.get(HEADER)
         finding = authenticate(resources.pool, resources.guesses, network_of(host), key)
         caller = await within(CALLER_SECONDS, finding)
-        require_network(caller.networks, host)
+        await require_source(resources, caller, host)
         resources.limiter.require_room(caller.actor_id or "", len(calls))
     except WharfError as error:
         return error
@@ -183,7 +188,8 @@ async def _run(shared: _SharedCall, call: Call, key: Repeatable | WharfError | N
         shared.resources,
         caller,
         respond_async,
-        address=shared.address,
+        address=network_of(shared.host),
+        host=shared.host,
         warnings=request.warnings,
         expected=call.expected,
     )

@@ -17,15 +17,19 @@ MAX_KEY_CHARACTERS = 512
 
 FIND = """
 SELECT k.api_key_id AS actor_id, k.organization_id, lesser_role(k.role, m.role) AS role,
-       k.procedures, k.networks, k.application_ids
+       k.procedures, k.networks, k.application_ids,
+       coalesce(m.networks, '{}') AS member_networks, o.networks AS organization_networks
   FROM api_key k LEFT JOIN member m USING (member_id)
+  JOIN organization o ON o.organization_id = k.organization_id
  WHERE k.key_hash = %s AND (k.expires_at IS NULL OR k.expires_at > now())
 """
 FIND_AND_RECORD_USE = """
 WITH found AS (
   SELECT k.api_key_id AS actor_id, k.organization_id, lesser_role(k.role, m.role) AS role,
-         k.procedures, k.networks, k.application_ids
+         k.procedures, k.networks, k.application_ids,
+         coalesce(m.networks, '{}') AS member_networks, o.networks AS organization_networks
     FROM api_key k LEFT JOIN member m USING (member_id)
+    JOIN organization o ON o.organization_id = k.organization_id
    WHERE k.key_hash = %s AND (k.expires_at IS NULL OR k.expires_at > now())
 ), used AS (
   UPDATE api_key SET last_used_at = now() FROM found

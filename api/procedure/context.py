@@ -20,6 +20,7 @@ from api.limits.concurrency_limit import ConcurrencyLimit
 from api.limits.disk import DiskWatch
 from api.limits.guess_limit import GuessLimit
 from api.limits.rate_limit import RateLimiter
+from api.limits.reports import Reports
 from api.procedure.sealing import SealingKey
 from api.procedure.sessions import Sessions
 from api.procedure.versions import RowVersion, read_version
@@ -58,6 +59,7 @@ class Resources:
     bodies: ConcurrencyLimit
     guesses: GuessLimit
     sign_ins: GuessLimit
+    reports: Reports
     limiter: RateLimiter
     connections: Connections
     vault: SealingKey
@@ -86,8 +88,8 @@ class Caller:
     """The actor of a request and its rights; database functions check ``proof``.
 
     The actor is an API key, a member who signed in (with ``user_id`` and ``session_id``), or a
-    deploy hook, which may act on its ``application_id`` only. Empty ``procedures``,
-    ``networks`` and ``application_ids`` limit nothing.
+    deploy hook, which may act on its ``application_id`` only. Empty ``procedures``, networks and
+    ``application_ids`` limit nothing.
     """
 
     organization_id: str
@@ -97,6 +99,8 @@ class Caller:
     application_id: str | None = None
     procedures: Sequence[str] = ()
     networks: Sequence[str] = ()
+    member_networks: Sequence[str] = ()
+    organization_networks: Sequence[str] = ()
     application_ids: Sequence[str] = ()
     user_id: str | None = None
     session_id: str | None = None
@@ -134,9 +138,9 @@ class Context:
 
     ``job_id`` is the id of the job that it submits, the same for each repetition with one
     ``Idempotency-Key``. ``outlives``: that job continues after the caller disconnects.
-    ``address`` is the caller's: for IPv6 the /64 network. ``warnings`` name the fields of the
-    request that have no effect. ``expected`` is the version of the row that the caller has compared
-    and that is to be changed.
+    ``host`` is the caller's address, ``address`` the same or, for IPv6, the /64 network.
+    ``warnings`` name the fields of the request that have no effect. ``expected`` is the version of
+    the row that the caller has compared and that is to be changed.
     """
 
     resources: Resources
@@ -145,6 +149,7 @@ class Context:
     job_id: str = field(default_factory=make_id)
     outlives: bool = False
     address: str = ""
+    host: str = ""
     warnings: list[FieldWarning] = field(default_factory=list)
     expected: RowVersion | None = None
 

@@ -1,8 +1,8 @@
-"""The limits of an API key: the procedures that it may call, and the networks that may use it."""
+"""The limits of an API key: the procedures that it may call, and those of the keys it makes."""
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv6Address, ip_address, ip_network
 
+from api.fields.networks import is_within
 from api.procedure.context import Caller
 from shared.errors import ForbiddenError, InvalidInputError
 
@@ -16,15 +16,6 @@ def require_procedure(caller: Caller, name: str) -> None:
         raise ForbiddenError(
             f"this API key may not call {name}",
             remedy="Use a key whose procedures are not limited, or that names this one.",
-        )
-
-
-def require_network(networks: Sequence[str], host: str) -> None:
-    """Raise `ForbiddenError` if the key is limited to networks without this address."""
-    if networks and not _is_within(host, networks):
-        raise ForbiddenError(
-            f"this API key may not be used from {host or 'an unknown address'}",
-            remedy="Use it from one of its networks, or create a key for this network.",
         )
 
 
@@ -59,34 +50,14 @@ def narrow(
             f"this API key may not call {wider[0]}, so it creates no key that may",
             remedy="Create the key with one whose procedures are not limited.",
         )
-    outside = [each for each in networks if not _is_within(each, caller.networks)]
-    if caller.networks and outside:
-        raise ForbiddenError(
-            f"this API key may not be used from {outside[0]}, so it creates no key that may",
-            remedy="Create the key with one whose networks are not limited.",
-        )
+    for own in (caller.networks, caller.member_networks):
+        outside = [each for each in networks if not is_within(each, own)]
+        if own and outside:
+            raise ForbiddenError(
+                f"you may not use {outside[0]}, so you create no key that may",
+                remedy="Create the key with one whose networks are not limited.",
+            )
     return {
         "procedures": list(procedures or caller.procedures),
-        "networks": list(networks or caller.networks),
+        "networks": list(networks or caller.networks or caller.member_networks),
     }
-
-
-def _is_within(text: str, networks: Iterable[str]) -> bool:
-    """Return whether an address or a network is a part of one of the networks."""
-    try:
-        inner = ip_network(_unmapped(text.partition("%")[0]))
-    except ValueError:
-        return False
-    return any(
-        inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
-        for outer in map(ip_network, networks)
-    )
-
-
-def _unmapped(text: str) -> str:
-    """Return the IPv4 address of one that is mapped into IPv6; another text as it is."""
-    if "/" in text:
-        return text
-    address = ip_address(text)
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)

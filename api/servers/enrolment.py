@@ -14,8 +14,9 @@ from api.fields.shapes import Id, Input, Output
 from api.procedure.auth import proof_of
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
+from api.procedure.source_networks import require_server_source
 from shared.errors import InvalidInputError, SetupError, UnauthenticatedError, UnmetConditionError
-from shared.models import Server
+from shared.models import Organization, Server
 from shared.vault import PublicKey, SealContext
 
 JOIN_TOKEN_PREFIX = "wharf_join_"  # noqa: S105 - not a token, only its prefix
@@ -64,7 +65,12 @@ class Enrolled(Output):
 
 
 async def enroll(context: Context, request: Enroll) -> Enrolled:
-    """Bind a server's key and passwords to its join token, once."""
+    """Bind a server's key and passwords to its join token, once.
+
+    Raises:
+        AddressRefusedError: the worker's address is outside of the server's networks; the token
+            stays valid.
+    """
     resources = context.resources
     if resources.server_database_url is None:
         raise UnmetConditionError(
@@ -93,6 +99,9 @@ async def enroll(context: Context, request: Enroll) -> Enrolled:
                 remedy="Create another one: wharf server create NAME --renew.",
             )
         server = await session.get_one(Server, server_id)
+        organization = await session.get_one(Organization, server.organization_id)
+        limits = (server.networks, organization.server_networks)
+        await require_server_source(resources, server.server_id, limits, context.host)
     return Enrolled(
         server_id=server.server_id,
         organization_id=server.organization_id,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar, Literal
 
+from pydantic import Field
 from sqlmodel import col, func, insert, select
 from sqlmodel import update as sql_update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -10,6 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.errors import AlreadyJoinedError
 from api.fields import dokploy
 from api.fields.effects import NotBeside
+from api.fields.networks import Networks
 from api.fields.shapes import Change, Id, Input, Name, NoInput, Text
 from api.procedure.audit import audit_event
 from api.procedure.auth import hash_secret, make_secret
@@ -44,6 +46,7 @@ class CreateServer(Input):
     ip_address: ServerAddress = None
     roles: Roles = BOTH_ROLES
     server_type: Annotated[ServerType | None, NotBeside("roles")] = None
+    networks: Networks = Field(default_factory=list)
 
     @property
     def chosen_roles(self) -> list[str]:
@@ -67,6 +70,7 @@ class UpdateServer(Change):
     ip_address: ServerAddress = None
     roles: Roles = BOTH_ROLES
     server_type: Annotated[ServerType | None, NotBeside("roles")] = None
+    networks: Networks = Field(default_factory=list)
 
 
 class ChosenQueue(Input):
@@ -85,6 +89,7 @@ async def create(context: Context, request: CreateServer) -> CreatedServer:
         description=request.description,
         ip_address=request.ip_address,
         roles=request.chosen_roles,
+        networks=list(request.networks),
     )
     async with context.transaction() as session:
         await store_server(session, server)
@@ -133,7 +138,7 @@ async def one(context: Context, request: ChosenServer) -> ServerOutput:
 
 
 async def update(context: Context, request: UpdateServer) -> ChangedServer:
-    """Change a server's name, description, address or roles."""
+    """Change a server's name, description, address, roles or networks."""
     given = sorted(request.model_fields_set - {"server_id", "server_type"})
     server_type = request.server_type if "roles" not in given else None
     async with context.transaction() as session:

@@ -56,6 +56,7 @@ class ServerOutput(Output):
     ``serverStatus`` says whether it is online. ``ipAddress`` is the one that was given, else the
     address from which its worker last registered at PostgreSQL, which may be that of a gateway;
     empty if neither is known. Nothing connects to a server, so it has no ``port`` and no SSH key.
+    Its worker joins and fetches uploads only from ``networks``; if it is empty, from all.
     """
 
     server_id: str
@@ -84,6 +85,7 @@ class ServerOutput(Output):
     server_type: ServerType
     server_status: Literal["active", "inactive"]
     ip_address: str
+    networks: list[str]
     port: int | None = None
     ssh_key_id: str | None = None
 

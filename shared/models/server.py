@@ -43,7 +43,7 @@ class Server(SQLModel, table=True):
     minus PostgreSQL's. ``predecessor`` is the previous worker process, assumed dead; if it sends a
     heartbeat, at ``second_worker_at``, two workers use one state directory. ``ip_address`` is what
     an administrator said, ``seen_address`` the address from which the worker last registered at
-    PostgreSQL.
+    PostgreSQL. Its worker uses the API from ``networks`` only; empty: from all.
     """
 
     __table_args__ = (
@@ -72,6 +72,7 @@ class Server(SQLModel, table=True):
     organization_id: str = Field(foreign_key="organization.organization_id")
     name: str
     description: str = ""
+    networks: list[str] = _names()
     ip_address: str | None = None
     seen_address: str | None = None
     created_at: Moment = moment(default_now=True)

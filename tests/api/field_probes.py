@@ -192,6 +192,7 @@ PROBES: dict[str, Probe] = {
             "ipAddress": "192.0.2.7",
             "roles": ["build"],
             "serverType": "build",
+            "networks": ["10.0.0.0/8"],
         },
     ),
     "server.all": Probe({}, {}),
@@ -206,6 +207,7 @@ PROBES: dict[str, Probe] = {
             "ipAddress": "192.0.2.7",
             "roles": ["build"],
             "serverType": "build",
+            "networks": ["10.0.0.0/8"],
         },
         ("new_server",),
     ),
@@ -494,7 +496,15 @@ PROBES: dict[str, Probe] = {
     ),
     "apiKey.all": Probe({}, {}),
     "organization.settings": Probe({}, {}),
-    "organization.updateSettings": Probe({"rotateAfterDays": 90}, {"rotateAfterDays": 30}),
+    "organization.updateSettings": Probe(
+        {"rotateAfterDays": 90},
+        {
+            "rotateAfterDays": 30,
+            "networks": ["127.0.0.0/8"],
+            "serverNetworks": ["10.0.0.0/8"],
+            "force": True,
+        },
+    ),
     "user.get": Probe({}, {}),
     "user.all": Probe({}, {}),
     "user.remove": Probe({"userId": "$user"}, {"userId": NOTHING}, ("user",)),
@@ -505,6 +515,11 @@ PROBES: dict[str, Probe] = {
     "organization.allInvitations": Probe({}, {}),
     "organization.removeInvitation": Probe(
         {"invitationId": "$invitation"}, {"invitationId": NOTHING}, ("invitation",)
+    ),
+    "organization.updateMemberNetworks": Probe(
+        {"memberId": "$member", "networks": []},
+        {"memberId": NOTHING, "networks": ["10.0.0.0/8"], "force": True},
+        ("user",),
     ),
     "organization.updateMemberRole": Probe(
         {"memberId": "$member", "role": "viewer"},

@@ -1,6 +1,10 @@
 """The cause of each error code, for the reference page of codes."""
 
 MEANINGS = {
+    "address_refused": (
+        "The key, its person, the organization or the server is limited to networks without this "
+        "address."
+    ),
     "already_ended": "The job, build or deployment has already ended.",
     "already_joined": "The server has already joined.",
     "app_name_unusable": "No container or service can have the application's `appName`.",
@@ -111,6 +115,7 @@ MEANINGS = {
     ),
     "internal": "An internal error. See the log of the process.",
     "last_admin_key": "This is the last administrator's key.",
+    "would_lock_out": "The new source networks do not contain the address of the caller.",
     "last_owner": "This is the last owner of the organization.",
     "layer_too_large": "The registry, or a proxy before it, refuses a request of this size.",
     "local_image_missing": "The server has no image with this name.",

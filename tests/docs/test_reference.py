@@ -48,6 +48,7 @@ ROUTERS = {
     *("image", "compose", "job", "webhook", "apiKey", "restore", "user", "organization"),
 }
 OTHERS = {
+    *("organization.refuseAddress", "server.refuseAddress"),
     *(
         "application.control",
         "build.create",

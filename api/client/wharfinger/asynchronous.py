@@ -36,7 +36,7 @@ class AsyncApiKeyProcedures(AsyncGroup):
             name: Name.
             role: Role of the key.
             procedures: Procedures that the key may call; empty: all of its role.
-            networks: Networks that the key may be used from; empty: all.
+            networks: Source networks, from which it may be used; empty: all.
             application_ids: Applications that the key is limited to; empty: all.
             expires_in_seconds: Seconds until the key expires.
         """
@@ -2009,7 +2009,12 @@ class AsyncOrganizationProcedures(AsyncGroup):
         )
 
     async def update_settings(
-        self, *, rotate_after_days: int | Omit = OMIT
+        self,
+        *,
+        rotate_after_days: int | Omit = OMIT,
+        networks: list[str] | Omit = OMIT,
+        server_networks: list[str] | Omit = OMIT,
+        force: bool | Omit = OMIT,
     ) -> models.OrganizationSettings:
         """Change the settings of the caller's organization; return them.
 
@@ -2017,13 +2022,42 @@ class AsyncOrganizationProcedures(AsyncGroup):
 
         Args:
             rotate_after_days: Days after which a password is due; null: the organization's.
+            networks: Source networks, from which it may be used; empty: all.
+            server_networks: Networks from which workers may use the API; empty: all.
+            force: Exclude the caller's address too.
         """
         return await self._call(
             Call[models.OrganizationSettings](
                 "organization.updateSettings",
                 models.OrganizationSettings,
                 "POST",
-                {"rotateAfterDays": rotate_after_days},
+                {
+                    "rotateAfterDays": rotate_after_days,
+                    "networks": networks,
+                    "serverNetworks": server_networks,
+                    "force": force,
+                },
+            )
+        )
+
+    async def update_member_networks(
+        self, *, member_id: str, networks: list[str], force: bool | Omit = OMIT
+    ) -> bool:
+        """Limit a member and its personal keys to networks. Only an owner limits an owner.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            member_id: Id of the member.
+            networks: Source networks, from which it may be used; empty: all.
+            force: Exclude the caller's address too.
+        """
+        return await self._call(
+            Call[bool](
+                "organization.updateMemberNetworks",
+                bool,
+                "POST",
+                {"memberId": member_id, "networks": networks, "force": force},
             )
         )
 
@@ -2913,6 +2947,7 @@ class AsyncServerProcedures(AsyncGroup):
         ip_address: str | Omit | None = OMIT,
         roles: list[Literal["deploy", "build"]] | Omit = OMIT,
         server_type: Literal["deploy", "build"] | Omit | None = OMIT,
+        networks: list[str] | Omit = OMIT,
     ) -> models.CreatedServer:
         """Create a server, and the join token for its worker.
 
@@ -2924,6 +2959,7 @@ class AsyncServerProcedures(AsyncGroup):
             ip_address: Address of the server, given or seen.
             roles: What the server does: `build`, `deploy` or both.
             server_type: `build` for a server that only builds, in Dokploy's words.
+            networks: Source networks, from which it may be used; empty: all.
         """
         return await self._call(
             Call[models.CreatedServer](
@@ -2936,6 +2972,7 @@ class AsyncServerProcedures(AsyncGroup):
                     "ipAddress": ip_address,
                     "roles": roles,
                     "serverType": server_type,
+                    "networks": networks,
                 },
             )
         )
@@ -2993,8 +3030,9 @@ class AsyncServerProcedures(AsyncGroup):
         ip_address: str | Omit | None = OMIT,
         roles: list[Literal["deploy", "build"]] | Omit = OMIT,
         server_type: Literal["deploy", "build"] | Omit | None = OMIT,
+        networks: list[str] | Omit = OMIT,
     ) -> models.ChangedServer:
-        """Change a server's name, description, address or roles.
+        """Change a server's name, description, address, roles or networks.
 
         Needs an API key with the role `admin`.
 
@@ -3005,6 +3043,7 @@ class AsyncServerProcedures(AsyncGroup):
             ip_address: Address of the server, given or seen.
             roles: What the server does: `build`, `deploy` or both.
             server_type: `build` for a server that only builds, in Dokploy's words.
+            networks: Source networks, from which it may be used; empty: all.
         """
         return await self._call(
             Call[models.ChangedServer](
@@ -3018,6 +3057,7 @@ class AsyncServerProcedures(AsyncGroup):
                     "ipAddress": ip_address,
                     "roles": roles,
                     "serverType": server_type,
+                    "networks": networks,
                 },
             )
         )

@@ -728,10 +728,16 @@ class RefusedLogin(Model):
 
 
 class OrganizationSettings(Model):
-    """The settings; `rotateAfterDays` counts for each registry that has none of its own."""
+    """The settings; `rotateAfterDays` counts for each registry that has none of its own.
+
+    People and keys are refused outside of `networks`, and workers at the API outside of
+    `serverNetworks`. An empty list limits nothing.
+    """
 
     organization_id: str
     rotate_after_days: int
+    networks: list[str]
+    server_networks: list[str]
 
 
 class Policy(Model):
@@ -1371,6 +1377,7 @@ class ChangedServer(Model):
     server_type: Annotated[Literal["deploy", "build"], OPEN]
     server_status: Annotated[Literal["active", "inactive"], OPEN]
     ip_address: str
+    networks: list[str]
     port: int | None = None
     ssh_key_id: str | None = None
 
@@ -1408,6 +1415,7 @@ class CreatedServer(Model):
     server_type: Annotated[Literal["deploy", "build"], OPEN]
     server_status: Annotated[Literal["active", "inactive"], OPEN]
     ip_address: str
+    networks: list[str]
     port: int | None = None
     ssh_key_id: str | None = None
     join_token: str = Field(repr=False)
@@ -1428,6 +1436,7 @@ class Server(Model):
     `serverStatus` says whether it is online. `ipAddress` is the one that was given, else the
     address from which its worker last registered at PostgreSQL, which may be that of a gateway;
     empty if neither is known. Nothing connects to a server, so it has no `port` and no SSH key.
+    Its worker joins and fetches uploads only from `networks`; if it is empty, from all.
     """
 
     server_id: str
@@ -1456,6 +1465,7 @@ class Server(Model):
     server_type: Annotated[Literal["deploy", "build"], OPEN]
     server_status: Annotated[Literal["active", "inactive"], OPEN]
     ip_address: str
+    networks: list[str]
     port: int | None = None
     ssh_key_id: str | None = None
 
@@ -1605,6 +1615,7 @@ class ListedMember(Model):
     user: User
     signed_in_at: datetime | None
     has_second_factor: bool
+    networks: list[str]
 
 
 class Member(Model):

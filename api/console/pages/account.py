@@ -162,8 +162,8 @@ ROUTES = (
     PageRoute("/account/sessions/end", end_session, "POST"),
     PageRoute("/account/keys", create_key, "POST"),
     PageRoute("/account/keys/remove", remove_key, "POST"),
-    PageRoute("/organizations", show_organizations),
+    PageRoute("/organizations", show_organizations, is_from_anywhere=True),
     PageRoute("/organizations", create_organization, "POST"),
-    PageRoute("/organizations/switch", switch, "POST"),
+    PageRoute("/organizations/switch", switch, "POST", is_from_anywhere=True),
     PageRoute("/organizations/leave", leave_organization, "POST"),
 )

@@ -64,6 +64,20 @@ async def change_role(page: Page) -> Response:
     return page.redirect(PEOPLE, "The role is changed.")
 
 
+async def change_networks(page: Page) -> Response:
+    """Limit a member to networks."""
+    fields = {
+        "memberId": page.form.get("member_id", ""),
+        "networks": page.form.get("networks", "").split(),
+        "force": "force" in page.form,
+    }
+    try:
+        await page.call("organization.updateMemberNetworks", **fields)
+    except WharfError as error:
+        return await show(page, error)
+    return page.redirect(PEOPLE, "The networks are changed.")
+
+
 async def reset_password(page: Page) -> Response:
     """Make a link for a new password of a member, and show it once."""
     try:
@@ -136,6 +150,7 @@ ROUTES = (
     PageRoute("/people/invite", invite, "POST"),
     PageRoute("/people/invitations/remove", remove_invitation, "POST"),
     PageRoute("/people/role", change_role, "POST"),
+    PageRoute("/people/networks", change_networks, "POST"),
     PageRoute("/people/reset", reset_password, "POST"),
     PageRoute("/people/remove", show_removal),
     PageRoute("/people/remove", remove, "POST"),

@@ -103,5 +103,5 @@ ROUTES = (
     PageRoute("/sign-in", submit, "POST", is_public=True),
     PageRoute("/join/{token}", show_invitation, is_public=True),
     PageRoute("/join/{token}", accept_invitation, "POST", is_public=True),
-    PageRoute("/sign-out", sign_out, "POST"),
+    PageRoute("/sign-out", sign_out, "POST", is_from_anywhere=True),
 )

@@ -13,6 +13,10 @@ from shared.errors import FailedJobError, UnmetConditionError, WharfError
 from shared.faults import FAULTS
 
 REFUSALS = {
+    "address_refused": (
+        "Use an address of the networks, or let an administrator add this one. "
+        "`organization.settings`, `user.all` and `apiKey.all` show them."
+    ),
     "already_ended": "Nothing is left to cancel.",
     "already_joined": "Remove the server and create it again to join it anew.",
     "bad_input": "Correct the fields that `issues` names.",
@@ -45,6 +49,7 @@ REFUSALS = {
     ),
     "internal": "Report the `x-request-id` of the response to the operator.",
     "last_admin_key": "Create another key with the role `admin` first.",
+    "would_lock_out": "Add your address to the networks, or send `force: true` to exclude it.",
     "last_owner": "Make another member an owner first.",
     "name_taken": (
         "Choose another name. If a container or service on the server has the name, rename "

@@ -382,6 +382,10 @@ EXAMPLES: Mapping[str, Example] = {
         {"invitationId": INVITATION_ID},
         True,  # noqa: FBT003 - the answer
     ),
+    "organization.updateMemberNetworks": Example(
+        {"memberId": MEMBER_ID, "networks": ["198.51.100.0/24"]},
+        True,  # noqa: FBT003 - the answer
+    ),
     "organization.updateMemberRole": Example(
         {"memberId": MEMBER_ID, "role": "admin"},
         True,  # noqa: FBT003 - the answer

@@ -182,6 +182,7 @@ SERVER: Example = {
     "serverType": "deploy",
     "serverStatus": "active",
     "ipAddress": "192.0.2.10",
+    "networks": [],
     "port": None,
     "sshKeyId": None,
 }
@@ -500,7 +501,12 @@ API_KEY: Example = {
     "lastUsedAt": None,
     "organizationId": ORGANIZATION_ID,
 }
-ORGANIZATION: Example = {"organizationId": ORGANIZATION_ID, "rotateAfterDays": 60}
+ORGANIZATION: Example = {
+    "organizationId": ORGANIZATION_ID,
+    "rotateAfterDays": 60,
+    "networks": ["198.51.100.0/24"],
+    "serverNetworks": [],
+}
 STATISTICS: Example = {
     "hours": [
         {"hour": CREATED_AT, "succeeded": 41, "failed": 1, "cancelled": 0, "expired": 0},
@@ -520,6 +526,7 @@ LISTED_MEMBER: Example = {
     "user": {"id": USER_ID, "name": "Ada", "email": "ada@example.com"},
     "signedInAt": STARTED_AT,
     "hasSecondFactor": True,
+    "networks": [],
 }
 INVITATION: Example = {
     "invitationId": INVITATION_ID,

@@ -312,7 +312,8 @@ PROPERTIES = {
     "revision": "Commit that was built.",
     "role": "Role of the key.",
     "procedures": "Procedures that the key may call; empty: all of its role.",
-    "networks": "Networks that the key may be used from; empty: all.",
+    "networks": "Source networks, from which it may be used; empty: all.",
+    "serverNetworks": "Networks from which workers may use the API; empty: all.",
     "roleVerifier": "SCRAM-SHA-256 verifier of the server's database password.",
     "roles": "What the server does: `build`, `deploy` or both.",
     "rollbackActive": "True if images are kept for rollbacks.",
@@ -398,6 +399,8 @@ PROPERTIES = {
     "zodError": "The issues in the form of Zod, for tRPC clients.",
 }
 SPECIAL = {
+    ("OrganizationUpdateMemberNetworksInput", "force"): "Exclude the caller's address too.",
+    ("OrganizationUpdateSettingsInput", "force"): "Exclude the caller's address too.",
     ("Attachment", "artifactType"): "Type of the artifact; empty if it says none.",
     ("Attachment", "kind"): "What it is.",
     ("Attachment", "tag"): "Tag that cosign has given it; null if there is none.",

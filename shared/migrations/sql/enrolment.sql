@@ -30,3 +30,12 @@ BEGIN
   PERFORM public.send_notification('wharf_release', '');
   RETURN server;
 END $$;
+
+-- Record in the audit log that a worker sent a server's token from an address outside of the server's networks.
+CREATE OR REPLACE FUNCTION public.server_address_refused(p_server text, p_address text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  INSERT INTO public.audit_event (audit_event_id, organization_id, action, object_id, data)
+  SELECT public.new_id(), s.organization_id, 'server.refuseAddress', s.server_id,
+         jsonb_build_object('address', left(p_address, 100))
+    FROM public.server s WHERE s.server_id = p_server
+$$;

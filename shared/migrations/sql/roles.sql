@@ -30,14 +30,14 @@ GRANT SELECT (key_id, public_key, created_at) ON public.audit_key TO wharf_api;
 GRANT INSERT ON public.api_key, public.registry, public.server, public.server_token,
   public.job, public.job_secret, public.job_need, public.audit_event TO wharf_api;
 GRANT UPDATE (last_used_at) ON public.api_key TO wharf_api;
-GRANT UPDATE (rotate_after_days, name, signature_policy) ON public.organization TO wharf_api;
+GRANT UPDATE (rotate_after_days, name, signature_policy, networks, server_networks) ON public.organization TO wharf_api;
 GRANT INSERT, DELETE, UPDATE (name, retired_at) ON public.signing_key TO wharf_api;
 -- Sessions and members begin and change with a proof (people.sql). The API records the use of a session.
 REVOKE SELECT ON public.user_account FROM wharf_api;
 GRANT SELECT (user_id, email, name, salt, derivation, second_factor, created_at, signed_in_at)
   ON public.user_account TO wharf_api;
 GRANT UPDATE (last_used_at) ON public.user_session TO wharf_api;
-GRANT UPDATE (role), DELETE ON public.member TO wharf_api;
+GRANT UPDATE (role, networks), DELETE ON public.member TO wharf_api;
 GRANT INSERT, DELETE ON public.invitation TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.session_begin, public.session_switch, public.session_end, public.user_change_name,
   public.invitation_is_open, public.invitation_accept, public.user_change_password,
@@ -65,7 +65,8 @@ GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, reg
 GRANT INSERT, DELETE, UPDATE (renew_at) ON public.credential_source TO wharf_api;
 -- It stages a login, ends a rotation, and goes back to the login that is kept. Control tests and switches.
 GRANT INSERT, UPDATE (state, slot, finished_at, settled_at) ON public.rotation TO wharf_api;
-GRANT UPDATE (name, description, ip_address, roles, removed_at, paused_at, paused_classes, drain_requested_at) ON public.server TO wharf_api;
+GRANT UPDATE (name, description, ip_address, roles, removed_at, paused_at, paused_classes, drain_requested_at,
+  networks) ON public.server TO wharf_api;
 GRANT INSERT, UPDATE ON public.idempotency TO wharf_api;
 -- An application keeps its id and its organization.
 GRANT INSERT, DELETE ON public.application, public.application_server TO wharf_api;
@@ -89,7 +90,7 @@ GRANT UPDATE (attempts, due_at, delivered_at, failed_at) ON public.webhook_deliv
 GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
 GRANT INSERT ON public.deploy_hook_event TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.login_verdict TO wharf_api;
-GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_bootstrap,
+GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.server_address_refused, public.organization_bootstrap,
   public.application_runs,
   public.caller, public.is_beyond_key, public.send_notification, public.repository_of, public.organization_resume,
   public.server_is_online, public.server_is_available, public.organization_lock, public.running_deployment,

@@ -19,6 +19,7 @@ class Organization(SQLModel, table=True):
     ``transfer_limit`` is the limit of concurrent transfers on all its servers; null: no limit. Jobs
     that were stored before ``held_at``, when the database was restored, wait. A registry without
     ``rotate_after_days`` of its own has these; so with ``signature_policy`` of an application.
+    People and keys use it from ``networks``, workers the API from ``server_networks``; empty: all.
     """
 
     __table_args__ = (
@@ -33,6 +34,8 @@ class Organization(SQLModel, table=True):
     held_at: Moment = moment()
     rotate_after_days: int = Field(default=90, sa_column_kwargs={"server_default": text("90")})
     signature_policy: dict[str, Any] | None = document()
+    networks: list[str] = ids()
+    server_networks: list[str] = ids()
 
 
 class ApiKey(SQLModel, table=True):

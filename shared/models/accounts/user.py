@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, LargeBinary, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from shared.models.accounts.organization import ROLES
-from shared.models.columns import Moment, document, moment, one_of
+from shared.models.columns import Moment, document, ids, moment, one_of
 
 
 class User(SQLModel, table=True):
@@ -41,7 +41,8 @@ class Member(SQLModel, table=True):
     """A user's membership of an organization.
 
     A ``viewer`` reads only, a ``member`` also submits work, an ``admin`` also changes what is
-    stored, an ``owner`` also names owners.
+    stored, an ``owner`` also names owners. The person and its keys are used from ``networks`` only;
+    if it is empty, from all.
     """
 
     __table_args__ = (one_of("role", ROLES), UniqueConstraint("organization_id", "user_id"))
@@ -50,6 +51,7 @@ class Member(SQLModel, table=True):
     organization_id: str = Field(foreign_key="organization.organization_id", ondelete="CASCADE")
     user_id: str = Field(foreign_key="user_account.user_id", ondelete="CASCADE", index=True)
     role: str
+    networks: list[str] = ids()
     created_at: Moment = moment(default_now=True)
 
 

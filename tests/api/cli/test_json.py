@@ -132,7 +132,7 @@ CANCELLING = [name for name in CASES if name.endswith(" cancel")]
 MAY_FAIL = ("doctor", "server check three")
 """Commands that exit with 1 if they find a fault, and show it."""
 
-ELSEWHERE = {"registry rotate", "user update", "user remove", "user reset"}
+ELSEWHERE = {"registry rotate", "user update", "user limit", "user remove", "user reset"}
 """Their tests are beside those of their nouns: they need a worker, or people, of their own."""
 
 

@@ -324,7 +324,15 @@ COMMANDS = {
     "ca issue": Command([], dict.fromkeys(("directory", "name", "host"), CA)),
     "ca serve": Command([], dict.fromkeys(("directory", "host", "database", "broker"), CA_SERVED)),
     "organization show": Command([], {}),
-    "organization update": Command([], {"rotate_after_days": ["--rotate-after-days", "30"]}),
+    "organization update": Command(
+        [],
+        {
+            "rotate_after_days": ["--rotate-after-days", "30"],
+            "network": ["--network", "0.0.0.0/0"],
+            "server_network": ["--server-network", "10.0.0.0/8"],
+            "force": ["--force"],
+        },
+    ),
     "registry list": Command([], {}),
     "registry show": Command([], {"registry": SHOW_REGISTRY}),
     "registry create": Command(
@@ -407,6 +415,7 @@ COMMANDS = {
             "role": ["create-1", "--role", "build"],
             "description": ["create-1", "--description", "other"],
             "address": ["create-1", "--address", "10.0.0.1"],
+            "network": ["create-1", "--network", "10.0.0.0/8"],
         },
     ),
     "server pause": Command(
@@ -543,6 +552,7 @@ COMMANDS = {
         ["nothing", "--yes"], {"invitation": ["a@b.example", "--yes"], "yes": YES}
     ),
     "user update": Command([], dict.fromkeys(("user", "role"), PEOPLE)),
+    "user limit": Command([], dict.fromkeys(("user", "network", "force"), PEOPLE)),
     "user reset": Command([], {"user": RESET}),
     "user recover": Command([], {"email": RECOVERED}),
     "user remove": Command([], {"user": PEOPLE, "yes": YES}),

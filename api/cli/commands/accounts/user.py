@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli.arguments import given
+from api.cli.arguments import Force, given, networks_of
 from api.cli.client import base_url, call
 from api.cli.command import command
 from api.cli.completion import names_of
@@ -46,6 +46,7 @@ COLUMNS = Columns(
         "name": lambda row: row["user"]["name"],
         "e-mail": lambda row: row["user"]["email"],
         "role": "role",
+        "networks": "networks",
         "second factor": "hasSecondFactor",
         "signed in": lambda row: show_time(row["signedInAt"]),
         "joined": lambda row: show_time(row["createdAt"]),
@@ -126,6 +127,30 @@ def update(
         settings, "organization.updateMemberRole", {"memberId": found["id"], "role": role.value}
     )
     return lines(changed, [found["userId"]], [f"{found['user']['name']}: {role.value}"])
+
+
+@command(
+    app,
+    example="wharf user limit Ann --network 10.1.0.0/16",
+    shows="organization.updateMemberNetworks",
+)
+def limit(
+    settings: ClientSettings,
+    user: User,
+    network: Annotated[
+        list[str], typer.Option(metavar="NETWORK", help='An address or a CIDR; "" removes all.')
+    ],
+    *,
+    force: Force = False,
+) -> Answer:
+    """Let a person and its keys in from these networks only; they replace the present ones."""
+    found = find(settings, USER, user)
+    networks = networks_of(network) or []
+    request = {"memberId": found["id"], "networks": networks, "force": force}
+    changed = call(settings, "organization.updateMemberNetworks", request)
+    return lines(
+        changed, [found["userId"]], [f"{found['user']['name']}: {', '.join(networks) or 'all'}"]
+    )
 
 
 @command(app, example="wharf user reset Ann", shows="user.createPasswordReset")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli.arguments import Server, given
+from api.cli.arguments import Networks, Server, given, networks_of
 from api.cli.client import ask, base_url, call
 from api.cli.command import Shown, command
 from api.cli.confirm import Yes, confirm
@@ -111,6 +111,7 @@ def _fields(server: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "state", _state(server)
     yield "for", server["roles"]
     yield "address", server["ipAddress"]
+    yield "networks", server["networks"]
     yield "platform", server["platform"]
     yield "Engine", _engine(server).get("engineVersion")
     yield "free", show_bytes(_engine(server).get("diskFreeBytes"))
@@ -165,11 +166,18 @@ def update(
     role: Roles = None,
     description: Description = None,
     address: Address = None,
+    network: Networks = None,
 ) -> Answer:
-    """Change a server's name, description, address or roles."""
+    """Change a server's name, description, address, roles or networks."""
     chosen = {"serverId": find_id(settings, SERVER, server)}
     roles = [each.value for each in role] if role else None
-    changes = given(name=name, roles=roles, description=description, ipAddress=address)
+    changes = given(
+        name=name,
+        roles=roles,
+        description=description,
+        ipAddress=address,
+        networks=networks_of(network),
+    )
     changed = call(settings, "server.update", {**chosen, **changes})
     return lines(changed, [chosen["serverId"]], [f"{changed['name']} is changed."])
 

@@ -31,12 +31,14 @@ async def test_a_person_is_invited_gets_a_role_and_is_removed(
     invited = await run(url, "user", "invite", "eve@example.com", "--role", "viewer")
     pending = await run(url, "user", "invitations")
     changed = await run(url, "user", "update", "Ada", "--role", "viewer")
+    limited = await run(url, "user", "limit", "Ada", "--network", "10.0.0.0/8", "--force")
     listed = await run(url, "user", "list")
     removed = await run(url, "user", "remove", "user-", "--yes")
 
     assert (invited.code, invited.out.startswith(f"{url}/console/")) == (0, True)
     assert pending.out.splitlines()[1].split()[:2] == ["eve@example.com", "viewer"]
     assert changed.out == "Ada: viewer\n"
+    assert limited.out == "Ada: 10.0.0.0/8\n"
     assert listed.out.splitlines()[1].split()[2] == "viewer"
     assert removed.out == "removed Ada\n"
     assert (await client.get("/api/user.all")).json() == []
