@@ -39,6 +39,7 @@ def named(value: Any) -> Change:
     return Change(value, "named")
 
 
+FORCED = named(value=True)
 NOTHING = "nothing"
 DIGEST = f"sha256:{'d' * 64}"
 GIT, OTHER_GIT = "https://git.example/a.git", "https://git.example/b.git"
@@ -502,7 +503,7 @@ PROBES: dict[str, Probe] = {
             "rotateAfterDays": 30,
             "networks": ["127.0.0.0/8"],
             "serverNetworks": ["10.0.0.0/8"],
-            "force": True,
+            "force": FORCED,
         },
     ),
     "user.get": Probe({}, {}),
@@ -518,7 +519,7 @@ PROBES: dict[str, Probe] = {
     ),
     "organization.updateMemberNetworks": Probe(
         {"memberId": "$member", "networks": []},
-        {"memberId": NOTHING, "networks": ["10.0.0.0/8"], "force": True},
+        {"memberId": NOTHING, "networks": ["10.0.0.0/8"], "force": FORCED},
         ("user",),
     ),
     "organization.updateMemberRole": Probe(
