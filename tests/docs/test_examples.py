@@ -25,7 +25,7 @@ ELSEWHERE = {
     "WHARF_ALLOW_PLAIN_HTTP=": "api/sockets/test_encryption.py",
     "wharf backup": "worker/backup/test_commands.py",
     "wharf restore": "worker/backup/test_commands.py",
-    "wharf up --data-dir": "worker/backup/test_another_machine.py",
+    "wharf up --data-dir": "journeys/test_restore.py",
     "wharf ca": "worker/local/tls/test_commands.py",
     "wharf up --listen": "worker/local/test_up.py",
     "wharf vault": "worker/vault/test_rotate.py",
