@@ -36,7 +36,7 @@ WharfError
 │   └── QuotaExceededError      the organization has used its quota
 ├── RequestTimeoutError         408, the body did not arrive in time
 ├── TooManyError                429, retry after ``retry_after_seconds``
-│   ├── RateLimitedError        the key sent too many requests
+│   ├── RateLimitedError        the key, organization or address sent too many requests
 │   ├── TooManyAtOnceError      the key or its organization has too many open
 │   └── TooManyFailuresError    too many wrong keys or passwords of an address or an account
 ├── UnavailableError            503, the database does not answer
@@ -228,9 +228,11 @@ class TooManyError(WharfError):
 class RateLimitedError(TooManyError):
     code = "rate_limited"
 
-    def __init__(self, per_minute: int, *, retry_after_seconds: int) -> None:
+    def __init__(
+        self, per_minute: int, *, retry_after_seconds: int, subject: str = "this API key"
+    ) -> None:
         super().__init__(
-            f"this API key has sent more than {per_minute} requests in a minute",
+            f"{subject} has sent more than {per_minute} requests in a minute",
             retry_after_seconds=retry_after_seconds,
         )
 

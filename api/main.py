@@ -31,6 +31,7 @@ from api.http.dialect import answer_in_dialect
 from api.http.openapi.document import make_document
 from api.http.perform import CallerGoneError
 from api.http.plain import dump
+from api.http.rate_headers import RateHeaders
 from api.http.request_id import RequestId
 from api.http.rest import add_events, add_procedure, add_upload, answer_unknown
 from api.http.sse import answer_events
@@ -134,7 +135,12 @@ def create_app(
                 )
             )
             await stack.enter_async_context(readers.checking(pool))
-            limiter = RateLimiter(broker_url, settings.api_rate_per_minute)
+            limiter = RateLimiter(
+                broker_url,
+                settings.api_rate_per_minute,
+                per_organization=settings.api_rate_per_organization,
+                per_address=settings.api_rate_per_address,
+            )
             await stack.enter_async_context(limiter.running())
             handle = _pass_on(waiter, feeds)
             await stack.enter_async_context(listening(settings.direct_url, CHANNELS, handle))
@@ -184,6 +190,7 @@ def create_app(
     )
     http_metrics = HttpMetrics()
     app.add_middleware(RequestId)
+    app.add_middleware(RateHeaders)
     app.add_middleware(CountRequests, metrics=http_metrics)
     app.add_middleware(StrictTransport)
     _add_routes(app, http_metrics, provider)

@@ -136,6 +136,8 @@ class ApiSettings(DatabaseSettings, OidcSettings):
     server_broker_url: str | None = None
     broker_url: SecretStr | None = None
     api_rate_per_minute: int = Field(default=600, ge=0)
+    api_rate_per_organization: int | None = Field(default=None, ge=0)
+    api_rate_per_address: int | None = Field(default=None, ge=0)
     data_dir: Path | None = None
     context_max_bytes: int = Field(default=512 * 1024**2, ge=1)
     context_quota_bytes: int = Field(default=10 * 1024**3, ge=1)

@@ -102,7 +102,8 @@ async def _answer(page: Page, route: PageRoute) -> Response:
             require_csrf(visitor.csrf, form.pop(CSRF_FIELD, request.headers.get(CSRF_HEADER, "")))
     page = replace(page, visitor=visitor, form=form)
     if visitor is not None:
-        resources.limiter.require_room(visitor.caller.actor_id or "", 1)
+        caller = visitor.caller
+        resources.limiter.require_room(caller.actor_id or "", 1, caller.organization_id)
     try:
         if visitor is not None and not route.is_from_anywhere:
             await require_source(resources, visitor.caller, client_of(request))

@@ -15,6 +15,7 @@ from api.errors import InternalError
 from api.fields.effects import FieldWarning
 from api.fields.shapes import Accepted
 from api.http.calls import UNKNOWN, Answer, AnyProcedure, Call, Failure, Success
+from api.http.rate_headers import ROOM
 from api.http.status import INTERNAL, status_of
 from api.http.unavailable import AWAY, cost_its_connection, explain_unavailable
 from api.operations.http_metrics import BATCH, COUNTED_NAME
@@ -123,11 +124,14 @@ async def _identify(
     if not any(call.needs_key for call in calls):
         return NOBODY
     try:
+        resources.limiter.require_address(network_of(host), len(calls))
         key = request.headers.get(HEADER)
         finding = authenticate(resources.pool, resources.guesses, network_of(host), key)
         caller = await within(CALLER_SECONDS, finding)
         await require_source(resources, caller, host)
-        resources.limiter.require_room(caller.actor_id or "", len(calls))
+        request.scope[ROOM] = resources.limiter.require_room(
+            caller.actor_id or "", len(calls), caller.organization_id
+        )
     except WharfError as error:
         return error
     except (*AWAY, TimeoutError) as error:

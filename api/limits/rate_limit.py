@@ -1,4 +1,6 @@
-"""Limit the requests of an API key, counted in this process and, over all processes, in Redis.
+"""Limit the requests of a key or person, of an organization and of an address.
+
+They are counted in this process and, over all processes, in Redis.
 
 A request never waits for Redis. Each process counts for itself. In the background it adds its count
 to the common counters and reads them. While Redis is unavailable, each process uses its own count
@@ -12,7 +14,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -31,6 +33,9 @@ TIMEOUT = timedelta(seconds=1)
 FIRST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(seconds=30)
 EXPIRE_MINUTES = 2
+SHARED = 10
+"""By default an organization, or an address, may make as many calls as ten keys."""
+
 ROUNDING = 1e-6
 """A client that waited exactly ``Retry-After`` is not refused for a rounding error."""
 
@@ -39,7 +44,7 @@ log = structlog.get_logger()
 
 @dataclass
 class Usage:
-    """The requests of one key: ``current`` in ``minute``, ``previous`` in the minute before.
+    """The requests of one subject: ``current`` in ``minute``, ``previous`` in the minute before.
 
     ``unreported`` is the part of ``current`` that this process has not yet reported to Redis.
     """
@@ -61,6 +66,11 @@ class Usage:
         """Return the number of requests in the last sixty seconds."""
         return self.current + self.previous * (1 - _part(now))
 
+    def room(self, now: float, limit: int) -> "Room":
+        """Return what is left of a limit."""
+        until_free = math.ceil(MINUTE * (1 - _part(now)) + (MINUTE if self.current else 0))
+        return Room(limit, max(0, math.floor(limit - self.used(now))), until_free)
+
     def wait(self, now: float, limit: int, count: int) -> float:
         """Return the seconds until ``count`` more requests are allowed, if none come before."""
         room = limit - min(count, limit)
@@ -72,39 +82,107 @@ class Usage:
         return MINUTE * (1 - _part(now)) + MINUTE * (1 - room / self.current)
 
 
+@dataclass(frozen=True)
+class Subject:
+    """Who is limited to ``per_minute`` calls (0: any number); ``text`` names it in an error."""
+
+    name: str
+    per_minute: int
+    text: str = "this API key"
+
+
+@dataclass(frozen=True)
+class Room:
+    """The calls of the nearest limit that are left, and the seconds until all are free again."""
+
+    limit: int
+    remaining: int
+    reset_seconds: int
+
+
 @dataclass
 class RateLimiter:
-    """Limit every key to ``per_minute`` calls; 0 or no broker means no limit."""
+    """Limit every key or person to ``per_minute`` calls; 0 or no broker means no limit.
+
+    By default an organization and an address may make `SHARED` times as many.
+    """
 
     broker_url: str | None
     per_minute: int
     clock: Callable[[], float] = time.time
+    per_organization: int | None = None
+    per_address: int | None = None
     refused: int = 0
     _usages: dict[str, Usage] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def require_room(self, key_id: str, count: int = 1) -> None:
-        """Count ``count`` calls of a key.
+    @property
+    def is_on(self) -> bool:
+        """Return whether there is a limit at all."""
+        limits = (self.per_minute, self._of_organization, self._of_address)
+        return self.broker_url is not None and any(limits)
+
+    def require_room(self, key_id: str, count: int = 1, organization_id: str = "") -> Room | None:
+        """Count ``count`` calls of a key or person, and of its organization.
+
+        Raises:
+            RateLimitedError: too many of one of them; they are not counted.
+        """
+        subjects = [Subject(key_id, self.per_minute)]
+        if organization_id:
+            name, text = f"organization:{organization_id}", "this organization"
+            subjects.append(Subject(name, self._of_organization, text))
+        return self._count(subjects, count)
+
+    def require_address(self, address: str, count: int = 1) -> None:
+        """Count calls from an address, before their sender is known.
 
         Raises:
             RateLimitedError: too many; they are not counted.
         """
-        if self.broker_url is None or not self.per_minute:
-            return
+        text = "this IP address"
+        self._count([Subject(f"address:{address}", self._of_address, text)], count)
+
+    @property
+    def _of_organization(self) -> int:
+        return _or_shared(self.per_organization, self.per_minute)
+
+    @property
+    def _of_address(self) -> int:
+        return _or_shared(self.per_address, self.per_minute)
+
+    def _count(self, subjects: Sequence[Subject], count: int) -> Room | None:
+        if self.broker_url is None:
+            return None
         now = self.clock()
-        usage = self._usages.setdefault(key_id, Usage())
+        counted = [(each, self._usage(each.name, now)) for each in subjects if each.per_minute]
+        for subject, usage in counted:
+            if wait := usage.wait(now, subject.per_minute, count):
+                self.refused += 1
+                raise RateLimitedError(
+                    subject.per_minute,
+                    retry_after_seconds=max(1, math.ceil(wait)),
+                    subject=subject.text,
+                )
+        for _, usage in counted:
+            usage.current += count
+            usage.unreported += count
+            self._news.set()
+        return min(
+            (usage.room(now, subject.per_minute) for subject, usage in counted),
+            key=lambda room: room.remaining,
+            default=None,
+        )
+
+    def _usage(self, name: str, now: float) -> Usage:
+        usage = self._usages.setdefault(name, Usage())
         usage.turn(now)
-        if wait := usage.wait(now, self.per_minute, count):
-            self.refused += 1
-            raise RateLimitedError(self.per_minute, retry_after_seconds=max(1, math.ceil(wait)))
-        usage.current += count
-        usage.unreported += count
-        self._news.set()
+        return usage
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Share the counts with the other processes while the block runs."""
-        if self.broker_url is None or not self.per_minute:
+        if self.broker_url is None or not self.is_on:
             yield
             return
         client = redis.asyncio.Redis.from_url(
@@ -160,6 +238,11 @@ class RateLimiter:
         oldest = math.floor(self.clock() / MINUTE) - 1
         for key in [key for key, usage in self._usages.items() if usage.minute < oldest]:
             del self._usages[key]
+
+
+def _or_shared(limit: int | None, per_minute: int) -> int:
+    """Return a limit, or by default that of ten keys; no limit of a key is none here either."""
+    return per_minute * SHARED if limit is None else limit
 
 
 def _part(now: float) -> float:

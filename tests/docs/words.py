@@ -39,6 +39,20 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
         (),
         "The number of calls that an API key may make in a minute. 0 is any number.",
     ),
+    "WHARF_API_RATE_PER_ORGANIZATION": (
+        (),
+        (
+            "The number of calls that an organization may make in a minute. By default ten "
+            "times `WHARF_API_RATE_PER_MINUTE`. 0 is any number."
+        ),
+    ),
+    "WHARF_API_RATE_PER_ADDRESS": (
+        (),
+        (
+            "The number of calls that may come from an address in a minute. By default ten "
+            "times `WHARF_API_RATE_PER_MINUTE`. 0 is any number."
+        ),
+    ),
     "WHARF_DATA_DIR": (
         (),
         (

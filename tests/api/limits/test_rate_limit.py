@@ -55,9 +55,16 @@ class Clock:
 
 
 @asynccontextmanager
-async def limited(settings: ApiSettings, url: str, limit: int = LIMIT) -> AsyncIterator[Starlette]:
+async def limited(
+    settings: ApiSettings, url: str, limit: int = LIMIT, organization: int = 0, address: int = 0
+) -> AsyncIterator[Starlette]:
     """An API process with a limit."""
-    changed = {**settings.model_dump(), "broker_url": url, "api_rate_per_minute": limit}
+    limits = {
+        "api_rate_per_minute": limit,
+        "api_rate_per_organization": organization,
+        "api_rate_per_address": address,
+    }
+    changed = {**settings.model_dump(), "broker_url": url, **limits}
     app = create_app(ApiSettings.model_validate(changed))
     async with app.router.lifespan_context(app):
         app.state.resources.limiter.clock = Clock()
@@ -104,6 +111,37 @@ async def test_each_key_has_a_limit_of_its_own_and_nobody_has_none(
         async with open_client(app, None) as nobody:
             assert await ask(nobody, 5) == [401] * 5
             assert (await nobody.get("/healthz")).status_code == 200
+
+
+async def test_an_organization_has_a_limit_for_all_its_keys_and_answers_show_what_is_left(
+    settings: ApiSettings, broker: LocalValkey, admin: "redis.Redis"
+) -> None:
+    async with limited(settings, broker.url("api"), 10, organization=4) as app:
+        async with open_client(app, ADMIN_KEY) as client:
+            created = (await client.post("/api/apiKey.create", json={"name": "x"})).json()
+            shown = await client.get("/api/registry.all")
+        async with open_client(app, created["key"]) as other:
+            assert await ask(other, 2) == [200, 200]
+            refused = await other.get("/api/registry.all")
+
+    assert {name: shown.headers[f"ratelimit-{name}"] for name in ("limit", "remaining")} == {
+        "limit": "4",
+        "remaining": "2",
+    }
+    assert 0 < int(shown.headers["ratelimit-reset"]) <= 120
+    assert refused.status_code == 429
+    assert refused.json()["message"].startswith("this organization has sent more than 4 requests")
+    assert int(refused.headers["retry-after"]) > 0
+
+
+async def test_an_address_has_a_limit_before_its_keys_are_looked_up(
+    settings: ApiSettings, broker: LocalValkey, admin: "redis.Redis"
+) -> None:
+    async with (
+        limited(settings, broker.url("api"), 10, address=2) as app,
+        open_client(app, "wharf_wrong") as client,
+    ):
+        assert await ask(client, 3) == [401, 401, 429]
 
 
 async def test_every_call_of_a_batch_counts(
