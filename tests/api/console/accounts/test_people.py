@@ -311,3 +311,33 @@ async def test_the_audit_page_names_who_did_what(owner: Browser) -> None:
     assert ">Ada</a>" in page
     assert "user.signIn" not in page
     assert "user.signIn" in (await owner.get("/audit", action="user.signIn")).text
+
+
+async def test_outside_of_the_networks_a_person_may_only_leave(
+    owner: Browser, database: Database
+) -> None:
+    database.execute("UPDATE member SET networks = '{10.0.0.0/8}'")
+
+    refused = [await owner.get(path) for path in ("/people", "/account")]
+    organizations = await owner.get("/organizations")
+    left = await owner.post("/sign-out")
+
+    assert [each.status_code for each in refused] == [403, 403]
+    assert "may not be used from 127.0.0.1" in refused[0].text
+    assert OWNER not in refused[0].text.split("<main")[1]
+    assert (organizations.status_code, left.status_code) == (200, 303)
+
+
+async def test_an_owner_limits_the_own_networks_in_the_console(
+    owner: Browser, database: Database
+) -> None:
+    [(member_id,)] = database.execute("SELECT member_id FROM member")
+    await owner.get("/people")
+
+    fields = {"member_id": str(member_id), "networks": "10.0.0.0/8"}
+    refused = await owner.post("/people/networks", **fields)
+    changed = await owner.post("/people/networks", **fields, force="on")
+    after = await owner.get("/people")
+
+    assert (refused.status_code, changed.status_code, after.status_code) == (409, 303, 403)
+    assert "do not contain your own address, 127.0.0.1" in refused.text
