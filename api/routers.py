@@ -39,6 +39,9 @@ from api.registries import diagnosis, matrix
 from api.registries import procedures as registry
 from api.registries import rotation as registry_rotation
 from api.rollbacks import procedures as rollback
+from api.scans import policies as scan_policy
+from api.scans import reports as scan
+from api.scans import search as sbom_search
 from api.servers import (
     enrolment,
 )
@@ -65,6 +68,7 @@ MODULES = (
     *(image, image_contents, compose, job, job_retry, job_statistics),
     *(webhook, webhook_delivery, organization, api_key),
     *(signing_key, signature_policy, signature),
+    *(scan_policy, scan, sbom_search),
     *(user, members, password_resets, invitations, audit_log, audit_export, restore),
     *(dokploy_application, dokploy_deployment, projects, installation, keys),
 )

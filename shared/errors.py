@@ -16,6 +16,7 @@ WharfError                 code, message, remedy, retryable
 ├── RegistryError          a registry refused, or could not be reached
 ├── EngineError            a Docker Engine refused, or could not be reached
 ├── SourceError            a build's sources cannot be fetched or may not be built
+├── ScanError              an image cannot be scanned, or its scan violates a policy
 ├── CredentialError        a sealed secret does not open, or has another context
 ├── LeaseLostError         the lease of the attempt was lost: stop, write nothing
 └── SetupError             this process cannot start with its settings
@@ -185,6 +186,10 @@ class EngineError(_DiagnosedError):
 
 class SourceError(_DiagnosedError):
     """Sources that cannot be fetched or may not be built; ``code`` is one of `FaultCode`."""
+
+
+class ScanError(_DiagnosedError):
+    """A scan that failed, or found too much; ``code`` is one of `FaultCode`."""
 
 
 class CredentialError(WharfError):

@@ -97,6 +97,9 @@ class FaultCode(StrEnum):
     SIGNATURE_INVALID = "signature_invalid"
     SIGNATURE_UNTRUSTED = "signature_untrusted"
     ATTESTATION_MISSING = "attestation_missing"
+    SCANNER_MISSING = "scanner_missing"
+    SCAN_FAILED = "scan_failed"
+    VULNERABILITIES_FOUND = "vulnerabilities_found"
 
 
 @dataclass(frozen=True)
@@ -524,6 +527,19 @@ FAULTS: dict[FaultCode, Verdict] = {
     FaultCode.ATTESTATION_MISSING: Verdict(
         retryable=False,
         remedy="Attach a signed attestation of this type (cosign attest --key), then try again.",
+    ),
+    FaultCode.SCANNER_MISSING: Verdict(
+        retryable=False,
+        remedy="Install trivy or grype on the server, on the PATH of its worker, and repeat it.",
+    ),
+    FaultCode.SCAN_FAILED: Verdict(
+        retryable=True,
+        remedy="Run the scanner on the server by hand; often it cannot download its database.",
+    ),
+    FaultCode.VULNERABILITIES_FOUND: Verdict(
+        retryable=False,
+        remedy="Update the packages in the image and build again. To accept a vulnerability for "
+        "some time, add an exception to the scan policy (scanPolicy.set).",
     ),
 }
 

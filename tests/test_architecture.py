@@ -36,13 +36,15 @@ PARTS = {
         "uploads",
         *("accounts", "applications", "builds", "compose", "deploy_hooks", "deployments"),
         "dokploy",
-        *("images", "jobs", "operations", "registries", "rollbacks", "servers", "signatures"),
+        *("images", "jobs", "operations", "registries", "rollbacks", "scans", "servers"),
+        "signatures",
         "webhooks",
     },
     "worker": {
         *("control", "server", "local", "engine", "oci"),
-        *("builds", "deployments", "images", "jobs", "registries"),
-        *("broker", "broker_users", "files", "login", "machine", "progress", "registry_tls"),
+        *("builds", "deployments", "images", "jobs", "registries", "scans"),
+        *("broker", "broker_users", "files", "login", "machine", "processes", "progress"),
+        "registry_tls",
         *("backup", "vault"),
     },
     "wharfinger": {
@@ -54,7 +56,8 @@ PARTS = {
         *("audit", "compose", "credentials", "deployments", "jobs", "migrations", "models"),
         "servers",
         *("database", "errors", "faults", "networks", "reference", "settings", "vault", "versions"),
-        *("coroutines", "ids", "logs", "providers", "set_aside", "signatures", "ssh", "tls"),
+        *("coroutines", "ids", "logs", "providers", "scans", "set_aside", "signatures", "ssh"),
+        "tls",
         *("untrusted", "webhooks"),
     },
 }

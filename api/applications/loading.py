@@ -1,7 +1,7 @@
 """Load an application with everything that its builds and deployments are planned from."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import ColumnElement, func
 from sqlalchemy.orm import aliased
@@ -11,8 +11,18 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.jobs.registry_choice import choose_registry, find_registries
 from api.procedure.context import Context
 from shared.errors import NotFoundError
-from shared.models import Application, ApplicationServer, Build, Deployment, Job, Registry, Server
+from shared.models import (
+    Application,
+    ApplicationServer,
+    Build,
+    Deployment,
+    Job,
+    Organization,
+    Registry,
+    Server,
+)
 from shared.reference import parse_reference
+from shared.scans.policy import ScanPolicy
 
 
 @dataclass(frozen=True)
@@ -32,12 +42,14 @@ class ApplicationRegistries:
 class LoadedApplication:
     """An application, its registries and its servers at one time.
 
-    ``is_repeat`` is set if the request that loads it is already stored.
+    ``scan_policy`` is its own, or the organization's. ``is_repeat`` is set if the request that
+    loads it is already stored.
     """
 
     row: Application
     registries: ApplicationRegistries
     servers: Sequence[Server]
+    scan_policy: ScanPolicy = field(default_factory=ScanPolicy)
     is_repeat: bool = False
 
 
@@ -52,17 +64,23 @@ async def lock_application(
     Raises:
         NotFoundError: no such application, or another organization's.
     """
-    query = select(Application.application_id).where(
-        Application.organization_id == context.organization_id,
-        Application.application_id == application_id,
+    query = (
+        select(Organization.scan_policy)
+        .join(Application, col(Application.organization_id) == Organization.organization_id)
+        .where(
+            Application.organization_id == context.organization_id,
+            Application.application_id == application_id,
+        )
     )
-    await session.exec(query.with_for_update())
+    policy = (await session.exec(query.with_for_update(of=Application))).first()
     # Read after the lock, not with it: another statement sees what others have committed.
     application, registries = await load_application(session, context, application_id)
     servers = await _load_servers(session, application_id)
     registries = await _choose_pull(session, context, application, registries, servers)
     is_repeat = context.outlives and await _is_stored(session, context.job_id)
-    return LoadedApplication(application, registries, servers, is_repeat)
+    own = application.scan_policy
+    scan_policy = ScanPolicy.model_validate((policy if own is None else own) or {})
+    return LoadedApplication(application, registries, servers, scan_policy, is_repeat)
 
 
 async def load_application(

@@ -8,16 +8,24 @@ from api.applications.repositories import destinations_of, name_image
 from shared.errors import InvalidInputError
 from shared.ids import make_id
 from shared.jobs.accesses import registries_of
-from shared.jobs.commands import BaseRegistry, ImageBuild, ImageCopy, ImagePull, ImagePush
+from shared.jobs.commands import (
+    BaseRegistry,
+    ImageBuild,
+    ImageCopy,
+    ImagePull,
+    ImagePush,
+    ImageScan,
+)
 from shared.jobs.permissions import require_allowed
 from shared.jobs.sources import GitSource, UploadSource
 from shared.models import Application, Registry
 from shared.reference import Reference, parse_prefix, parse_reference, parse_registry
+from shared.scans.policy import ScanPolicy
 from shared.ssh.address import SshAddress, is_ssh
 
 COMMIT_CHARACTERS = 12
 
-BuildCommand = ImageBuild | ImagePull | ImagePush | ImageCopy
+BuildCommand = ImageBuild | ImagePull | ImagePush | ImageCopy | ImageScan
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,9 @@ class BuildPlan:
     """Everything that is stored for one build. ``reference`` is the name of the image.
 
     ``make``, ``push`` and ``retain`` are its steps; each one needs the step before it. The first
-    job has the id of the build. The push of a ready image is a copy between registries.
+    job has the id of the build. The push of a ready image is a copy between registries. ``scan``
+    needs the step that makes the digest known; it is a part of the build only if its policy is
+    enforced, and then ``retain`` needs it.
     """
 
     request: BuildRequest
@@ -62,10 +72,34 @@ class BuildPlan:
     make: Step
     push: Step | None = None
     retain: Step | None = None
+    scan: Step | None = None
 
     @property
     def steps(self) -> Sequence[Step]:
-        return [step for step in (self.make, self.push, self.retain) if step is not None]
+        """Return its steps, each after those that it needs."""
+        steps = (self.make, self.push, self.scan, self.retain)
+        return [step for step in steps if step is not None]
+
+    @property
+    def published(self) -> Step:
+        """Return the step whose result has the digest."""
+        return self.push or self.make
+
+    @property
+    def enforced_scan(self) -> Step | None:
+        """Return the scan that decides whether the image is used; ``None`` if there is none."""
+        scan = self.scan
+        is_enforced = scan and isinstance(scan.command, ImageScan) and scan.command.is_enforced
+        return scan if is_enforced else None
+
+    def needs_of(self, step: Step) -> list[str]:
+        """Return the ids of the jobs that a step needs."""
+        if step is self.make:
+            return []
+        if step is self.push:
+            return [self.make.job_id]
+        enforced = self.enforced_scan if step is self.retain else None
+        return [(enforced or self.published).job_id]
 
 
 def make_build_plan(loaded: LoadedApplication, request: BuildRequest) -> BuildPlan:
@@ -87,7 +121,7 @@ def make_build_plan(loaded: LoadedApplication, request: BuildRequest) -> BuildPl
             "contextId cannot be combined with branch or commit",
             remedy="Give contextId, or branch and commit. A tag can be given with both.",
         )
-    plan = _plan(loaded.row, loaded.registries, request)
+    plan = _add_scan(_plan(loaded.row, loaded.registries, request), loaded.scan_policy)
     used = registries_of(step.command for step in plan.steps)
     registries = [each for each in loaded.registries if each.registry_id in used]
     require_allowed(registries, [request.server_id], loaded.row.application_id)
@@ -133,6 +167,23 @@ def _push(
         source_registry_id=made.registry_id,
         registry_id=registry.registry_id,
     )
+
+
+def _add_scan(plan: BuildPlan, policy: ScanPolicy) -> BuildPlan:
+    """Return the plan with a scan of the image, if the policy asks for one and it gets a digest."""
+    published = plan.published.command
+    if not policy.is_active or isinstance(published, ImageBuild):
+        return plan
+    scan = ImageScan(
+        reference=published.reference,
+        registry_id=published.registry_id,
+        made_by=plan.published.job_id,
+        policy=policy,
+        scan=policy.mode != "off",
+        attach=plan.push is not None,
+        platform=plan.application.platform,
+    )
+    return replace(plan, scan=Step(scan))
 
 
 def _other_bases(

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
-from sqlmodel import col, select
+from sqlmodel import and_, col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import Select
 
@@ -26,9 +26,10 @@ from api.fields.shapes import (
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from api.procedure.sessions import pipeline_of
+from api.scans.reports import ScanSummary
 from shared.errors import NotFoundError
 from shared.jobs.store.cancel import cancel as cancel_job
-from shared.models import Build, Job
+from shared.models import Build, ImageReport, Job
 
 BuildState = Literal[
     "queued", "running", "succeeded", "failed", "cancelled", "superseded", "expired"
@@ -49,7 +50,8 @@ class BuildOutput(Output):
     """A build of an application; after a success, `reference` and `digest` name its image.
 
     After `imageDeletedAt` the image cannot be run: it was deleted with its last rollback point.
-    `jobIds` are the jobs of its steps in order: make, push, retain.
+    `jobIds` are the jobs of its steps in order: make, push, retain, scan. `scan` is what is known
+    about its image.
     """
 
     build_id: str
@@ -66,9 +68,10 @@ class BuildOutput(Output):
     created_at: Moment
     finished_at: Moment | None
     image_deleted_at: Moment | None
+    scan: ScanSummary | None
 
     @classmethod
-    def of(cls, build: Build, make_state: str | None) -> Self:
+    def of(cls, build: Build, make_state: str | None, report: ImageReport | None) -> Self:
         waits = make_state in {"queued", "dispatched"}
         return cls.model_validate(
             {
@@ -77,6 +80,7 @@ class BuildOutput(Output):
                 "error": show_document(build.error),
                 "job_id": build.make_job_id,
                 "job_ids": build.job_ids,
+                "scan": ScanSummary.of(report),
             }
         )
 
@@ -118,7 +122,7 @@ async def get_all(context: Context, request: ManyBuilds) -> list[BuildOutput]:
 async def cancel(context: Context, request: ChosenBuild) -> BuildOutput:
     """Cancel a build: the step that runs, and the steps after it."""
     async with context.transaction() as session:
-        found, _ = await _find(session, context, request.build_id)
+        found, *_ = await _find(session, context, request.build_id)
         if found.finished_at is not None:
             raise AlreadyEndedError("the build has ended already")
         application, _ = await find_application(session, context, found.application_id)
@@ -129,7 +133,9 @@ async def cancel(context: Context, request: ChosenBuild) -> BuildOutput:
     return await one(context, request)
 
 
-async def _find(session: AsyncSession, context: Context, build_id: str) -> tuple[Build, str]:
+async def _find(
+    session: AsyncSession, context: Context, build_id: str
+) -> tuple[Build, str | None, ImageReport | None]:
     query = _query(context).where(Build.build_id == build_id)
     found = (await session.exec(query)).one_or_none()
     if found is None:
@@ -137,11 +143,18 @@ async def _find(session: AsyncSession, context: Context, build_id: str) -> tuple
     return found
 
 
-def _query(context: Context) -> Select[Build, str]:
-    """Return the query for the organization's builds, with the state of their first jobs."""
+def _query(context: Context) -> Select[Build, str, ImageReport]:
+    """Return the query for builds, the state of their first jobs, and the reports of images."""
     return (
-        select(Build, Job.state)
+        select(Build, Job.state, ImageReport)
         .outerjoin(Job, col(Job.job_id) == Build.make_job_id)
+        .outerjoin(
+            ImageReport,
+            and_(
+                col(ImageReport.organization_id) == Build.organization_id,
+                col(ImageReport.digest) == Build.digest,
+            ),
+        )
         .where(Build.organization_id == context.organization_id)
     )
 

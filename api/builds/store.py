@@ -19,10 +19,11 @@ NUMBER = (
 )
 INSERT = """
 INSERT INTO build (build_id, organization_id, application_id, version, title, reference, retained,
-                   make_job_id, push_job_id, retain_job_id, requested_by)
+                   make_job_id, push_job_id, retain_job_id, scan_job_id,
+                   requested_by)
 VALUES (%(build_id)s, %(organization_id)s, %(application_id)s, %(version)s, %(title)s,
         %(reference)s, %(retained)s, %(build_id)s, %(push_job_id)s, %(retain_job_id)s,
-        %(requested_by)s)
+        %(scan_job_id)s, %(requested_by)s)
 """
 SUPERSEDE = """
 SELECT job_cancel(j.job_id, j.organization_id, %(fault)s)
@@ -58,29 +59,28 @@ def _values(plan: BuildPlan) -> dict[str, object]:
         "retained": plan.retain.command.reference if plan.retain else None,
         "push_job_id": plan.push.job_id if plan.push else None,
         "retain_job_id": plan.retain.job_id if plan.retain else None,
+        "scan_job_id": plan.scan.job_id if plan.scan else None,
         "requested_by": plan.request.requested_by,
     }
 
 
 def _submissions(plan: BuildPlan) -> list[Submission]:
-    jobs: list[Submission] = []
-    for step in plan.steps:
-        jobs.append(
-            Submission(
-                organization_id=plan.application.organization_id,
-                server_id=plan.request.server_id,
-                command=step.command,
-                requested_by=plan.request.requested_by,
-                registry_id=step.command.registry_id,
-                sealed=_sealed(step.command, plan.application),
-                exclusive_key=exclusive_key(step.command, plan.request.server_id),
-                fair_key=plan.application.application_id,
-                deadline=TRANSFER_DEADLINE,
-                needs=[jobs[-1].job_id] if jobs else [],
-                job_id=step.job_id,
-            )
+    return [
+        Submission(
+            organization_id=plan.application.organization_id,
+            server_id=plan.request.server_id,
+            command=step.command,
+            requested_by=plan.request.requested_by,
+            registry_id=step.command.registry_id,
+            sealed=_sealed(step.command, plan.application),
+            exclusive_key=exclusive_key(step.command, plan.request.server_id),
+            fair_key=plan.application.application_id,
+            deadline=TRANSFER_DEADLINE,
+            needs=plan.needs_of(step),
+            job_id=step.job_id,
         )
-    return jobs
+        for step in plan.steps
+    ]
 
 
 def _sealed(command: BuildCommand, application: Application) -> dict[str, str]:

@@ -15,6 +15,7 @@ NOUNS = {
     "server": "servers.server",
     "app": "applications.settings",
     "image": "work.image",
+    "sbom": "work.sbom",
     "compose": "work.compose",
     "job": "work.job",
     "builds": "applications.builds",

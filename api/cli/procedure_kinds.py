@@ -40,6 +40,10 @@ QUERIES = frozenset(
         "registry.one",
         "restore.one",
         "rollback.all",
+        "sbom.packages",
+        "sbom.search",
+        "scan.one",
+        "scanPolicy.one",
         "server.all",
         "server.buildServers",
         "server.count",
@@ -81,6 +85,7 @@ SUBMITTING = frozenset(
         "registry.testRegistry",
         "registry.testRegistryById",
         "rollback.rollback",
+        "scan.run",
         "server.check",
         "signature.sign",
     }

@@ -24,6 +24,7 @@ from api.fields.sources import Branch, Commit
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from api.procedure.sessions import pipeline_of
+from api.scans.gate import require_accepted
 from shared.deployments.store import store_deployment
 from shared.errors import NotFoundError, UnmetConditionError
 from shared.models import Application, Build
@@ -101,6 +102,7 @@ async def _deploy_build(
     async with context.transaction() as session:
         loaded = await lock_deployable(session, context, request.application_id)
         build = await _choose_build(session, loaded.row, build_id)
+        await require_accepted(session, loaded.scan_policy, build)
         deployment = plan_stored_build(
             loaded, request_of(context, request.title, request.description), build
         )

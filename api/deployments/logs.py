@@ -33,11 +33,12 @@ WITH chosen AS (
     JOIN server USING (server_id)
 ), step (job_id, rank) AS (
   SELECT steps.* FROM chosen JOIN build b USING (build_id) CROSS JOIN LATERAL
-    (VALUES (b.make_job_id, 1), (b.push_job_id, 2), (b.retain_job_id, 3)) AS steps
+    (VALUES (b.make_job_id, 1), (b.push_job_id, 2), (b.scan_job_id, 3),
+            (b.retain_job_id, 4)) AS steps
    WHERE chosen.build_id = chosen.deployment_id
   UNION ALL
   SELECT steps.* FROM target CROSS JOIN LATERAL
-    (VALUES (pull_job_id, 4), (replace_job_id, 5)) AS steps
+    (VALUES (pull_job_id, 5), (replace_job_id, 6)) AS steps
 ), held AS (
   SELECT job_id, rank, j.kind AS step, name, j.state, j.error, j.finished_at, j.event_seq
     FROM step JOIN job j USING (job_id) JOIN server USING (server_id)

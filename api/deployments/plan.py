@@ -160,10 +160,16 @@ def _settings_of(application: Application) -> RunSettings:
 
 def _image_to_make(build: BuildPlan) -> Image:
     """Return where the image will be pulled from; its digest is in the result of the job."""
-    pushed = build.push or build.make
+    pushed, scan = build.published, build.enforced_scan
     if isinstance(pushed.command, ImageBuild):
         raise _not_pushed("what is built is")
-    return Image(str(build.reference), None, pushed.command.registry_id, pushed.job_id)
+    return Image(
+        str(build.reference),
+        None,
+        pushed.command.registry_id,
+        made_by=pushed.job_id,
+        accepted_by=scan.job_id if scan else None,
+    )
 
 
 def _image_of(registries: ApplicationRegistries, build: Build) -> Image:

@@ -36,6 +36,7 @@ CONTENTS = (
             "how-to/pipelines",
             "how-to/images",
             "how-to/sign-images",
+            "how-to/scan-images",
             "how-to/compose-files",
             "how-to/webhooks",
             "how-to/deploy-hooks",

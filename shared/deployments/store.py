@@ -58,13 +58,15 @@ OnFailure = Literal["stop", "rollback"]
 class Image:
     """The image to run: by its digest, or, without one, the result of the job ``made_by``.
 
-    ``registry_id`` is the registry whose login pulls it.
+    ``registry_id`` is the registry whose login pulls it. The job ``accepted_by`` scans it, and
+    has to succeed before it is pulled.
     """
 
     reference: str
     digest: str | None
     registry_id: str | None
     made_by: str | None = None
+    accepted_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,8 @@ def _jobs_on(
     made_by = plan.image.made_by
     begins = made_by is None and server_id == plan.server_ids[0]
     pull_id = plan.deployment_id if begins else make_id()
-    pulling = _submission(plan, pull, server_id, pull_id, [made_by] if made_by else [])
+    needs = [each for each in (made_by, plan.image.accepted_by) if each]
+    pulling = _submission(plan, pull, server_id, pull_id, needs)
     if replace is None:
         return _ServerJobs(server_id, pulling, None)
     replacing = _submission(plan, replace, server_id, make_id(), [pull_id, *earlier])

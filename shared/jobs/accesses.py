@@ -15,6 +15,7 @@ from shared.jobs.commands import (
     ImagePull,
     ImagePush,
     ImageRepositories,
+    ImageScan,
     ImageTags,
     ImageVerify,
     RegistryTest,
@@ -58,10 +59,13 @@ def _needed(command: Command) -> Iterator[Access]:
             yield _at_host(command)
         case ImageBuild():
             yield from _bases(command)
+        case ImageScan(attach=True, registry_id=str() as registry_id):
+            yield _access(command.target, _PUSH, registry_id)
         case (
             ImagePull()
             | ImageVerify()
             | ImageInspect()
+            | ImageScan()
             | SignatureVerify()
             | ServiceReplace()
             | ServiceLogin()
@@ -87,7 +91,7 @@ def exclusive_key(command: Command, server_id: str) -> str | None:
     A push and a copy to one tag exclude each other.
     """
     match command:
-        case ImagePush() | ImageCopy() | SignatureSign():
+        case ImagePush() | ImageCopy() | ImageScan() | SignatureSign():
             return f"push:{command.reference}"
         case ImagePull():
             return f"pull:{server_id}:{command.reference}"
@@ -121,7 +125,7 @@ def quota_keys(command: Command, server_id: str) -> list[str]:
 def _pulls(command: Command) -> Iterator[tuple[str, str | None]]:
     """Yield the host and the registry's id of each image that is read from a registry."""
     match command:
-        case ImagePull() | ImageVerify() | ImageInspect() | SignatureVerify():
+        case ImagePull() | ImageVerify() | ImageInspect() | ImageScan() | SignatureVerify():
             yield command.target.registry, command.registry_id
         case ServiceReplace():
             for _ in range(command.replicas):  # on as many nodes at most

@@ -16,6 +16,7 @@ from shared.jobs.containers import HealthProbe, Mounted, PublishedPort
 from shared.jobs.deletion import Known
 from shared.jobs.sources import GitSource, Source
 from shared.reference import Reference, parse_reference
+from shared.scans.policy import ScanPolicy
 from shared.signatures.policy import SignatureForm, SignaturePolicy
 from shared.ssh.address import is_ssh
 
@@ -38,6 +39,7 @@ class Kind(StrEnum):
     IMAGE_INSPECT = "image.inspect"
     IMAGE_TAGS = "image.tags"
     IMAGE_REPOSITORIES = "image.repositories"
+    IMAGE_SCAN = "image.scan"
     SIGNATURE_SIGN = "signature.sign"
     SIGNATURE_VERIFY = "signature.verify"
     COMPOSE_PULL = "compose.pull"
@@ -261,6 +263,29 @@ class ImageRepositories(Command):
     after: str = ""
 
 
+class ImageScan(ImageCommand):
+    """Make an SBOM of an image, and scan it for vulnerabilities, as ``policy`` says.
+
+    ``reference`` has a digest once the job is released (see `ImagePull`). An image that the server
+    lacks is pulled. ``attach``: store the SBOM beside the image, which takes the right to push.
+    ``scan``: also without a policy, if the server has a scanner.
+    """
+
+    kind: ClassVar[Kind] = Kind.IMAGE_SCAN
+
+    registry_id: str | None = None
+    made_by: str | None = None
+    policy: ScanPolicy
+    scan: bool = True
+    attach: bool = False
+    platform: str | None = None
+
+    @property
+    def is_enforced(self) -> bool:
+        """Return whether the job fails if the policy is violated."""
+        return self.policy.mode == "enforce"
+
+
 class SignatureSign(ImageCommand):
     """Store a signature beside the image, whose reference has its digest.
 
@@ -440,6 +465,7 @@ RULES: dict[Kind, Rule] = {
     Kind.IMAGE_REPOSITORIES: Rule(
         ImageRepositories, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1
     ),
+    Kind.IMAGE_SCAN: Rule(ImageScan, 1, JobClass.TRANSFER, timedelta(hours=1), 2, 0),
     Kind.SIGNATURE_SIGN: Rule(SignatureSign, 1, JobClass.TRANSFER, timedelta(minutes=5), 3, 0),
     Kind.SIGNATURE_VERIFY: Rule(SignatureVerify, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
     Kind.SERVICE_REPLACE: Rule(ServiceReplace, 2, JobClass.TRANSFER, timedelta(minutes=90), 10, 2),

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from shared.jobs.deletion import Outcome
+from shared.scans.report import Sbom, Vulnerabilities
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 ListedName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,255}$")]
@@ -158,6 +159,23 @@ class ListResult(_Result):
     next: str = ""
     invalid: int = Field(default=0, ge=0)
     refusal: str = ""
+
+
+class ScanResult(_Result):
+    """What was found in an image: its SBOM, its vulnerabilities, or both.
+
+    ``packages`` are ``name@version``, by type; the database moves them and the findings into tables
+    of their own. ``violations`` are what the policy does not accept; ``warnings`` say what could
+    not be done.
+    """
+
+    reference: str
+    digest: str
+    sbom: Sbom | None = None
+    packages: dict[str, tuple[str, ...]] = {}
+    vulnerabilities: Vulnerabilities | None = None
+    violations: int = Field(default=0, ge=0)
+    warnings: tuple[str, ...] = ()
 
 
 class SignResult(_Result):

@@ -44,6 +44,7 @@ SQL_FILES = (
     "jobs/sql/worker/heartbeat.sql",
     "jobs/sql/worker/event.sql",
     "jobs/sql/nearest.sql",
+    "jobs/sql/image_reports.sql",
     "jobs/sql/worker/finish.sql",
     "jobs/sql/worker/former_names.sql",
     "jobs/sql/queue.sql",

@@ -46,6 +46,7 @@ from shared.models.registry import (
 )
 from shared.models.rollback import Rollback
 from shared.models.rotation import Rotation, RotationState
+from shared.models.scan import ImagePackage, ImageReport
 from shared.models.server import (
     Control,
     DatabaseEpoch,
@@ -87,6 +88,8 @@ __all__ = [
     "DigestOutcome",
     "EndedJob",
     "Idempotency",
+    "ImagePackage",
+    "ImageReport",
     "Invitation",
     "Job",
     "JobAttempt",

@@ -50,7 +50,7 @@ class Application(SQLModel, table=True):
     is sealed for ``git_host`` and ``git_username``, ``git_ssh_key`` for ``git_host`` and the user
     in ``git_url``. ``git_host_key`` has fingerprints, one a line. ``last_version`` is that of the
     newest build. Of members' keys only ``allowed_keys`` may build and deploy it; if empty, all may.
-    Without a ``signature_policy`` it has the organization's.
+    Without a ``signature_policy`` it has the organization's, and likewise the ``scan_policy``.
     """
 
     __table_args__ = (
@@ -136,6 +136,7 @@ class Application(SQLModel, table=True):
     last_version: int = _default(value=0)
     allowed_keys: list[str] = ids()
     signature_policy: dict[str, Any] | None = document()
+    scan_policy: dict[str, Any] | None = document()
     created_at: Moment = moment(default_now=True)
 
 

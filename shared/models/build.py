@@ -14,8 +14,9 @@ class Build(SQLModel, table=True):
     """A requested build and its outcome; it stays when its jobs are deleted.
 
     ``make_job_id`` is the job that builds the image, or pulls a ready one. Without the registries
-    there is no push, or no retained copy. ``reference`` is the image to pull, once it exists, until
-    ``image_deleted_at``; ``retained`` is the copy for rollbacks, if there is one.
+    there is no push, or no retained copy; without a scan policy there is no scan. ``reference`` is
+    the image to pull, once it exists, until ``image_deleted_at``; ``retained`` is the copy for
+    rollbacks, if there is one.
     """
 
     __table_args__ = (
@@ -43,6 +44,7 @@ class Build(SQLModel, table=True):
     make_job_id: str
     push_job_id: str | None = None
     retain_job_id: str | None = None
+    scan_job_id: str | None = None
     outcome: str | None = None
     digest: str | None = None
     revision: str | None = None
@@ -55,4 +57,5 @@ class Build(SQLModel, table=True):
     @property
     def job_ids(self) -> list[str]:
         """Return the ids of its jobs, in order."""
-        return [s for s in (self.make_job_id, self.push_job_id, self.retain_job_id) if s]
+        steps = (self.make_job_id, self.push_job_id, self.retain_job_id, self.scan_job_id)
+        return [step for step in steps if step]

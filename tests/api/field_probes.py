@@ -11,6 +11,7 @@ from typing import Any, Literal
 import trustme
 
 from api.http.openapi.examples import EXAMPLES
+from api.http.openapi.objects import DIGEST as EXAMPLE_DIGEST
 from api.http.openapi.objects import ORGANIZATION_ID, REGISTRY_ID, SERVER_ID, SIGNING_KEY_ID
 
 
@@ -42,6 +43,7 @@ def named(value: Any) -> Change:
 FORCED = named(value=True)
 NOTHING = "nothing"
 DIGEST = f"sha256:{'d' * 64}"
+SCANNED = EXAMPLE_DIGEST
 GIT, OTHER_GIT = "https://git.example/a.git", "https://git.example/b.git"
 SSH_GIT = "git@git.example:a.git"
 COMPOSE = "services:\n  web:\n    image: ghcr.io/a/b:1\n"
@@ -453,6 +455,38 @@ PROBES: dict[str, Probe] = {
             "inherit": True,
         },
         ("application",),
+    ),
+    "scanPolicy.one": Probe({"applicationId": "$application"}, {"applicationId": NOTHING}),
+    "scanPolicy.set": Probe(
+        {"applicationId": "$application"},
+        {
+            "applicationId": NOTHING,
+            "sbom": "spdx",
+            "mode": "warn",
+            "maxSeverity": "low",
+            "exceptions": [
+                {"vulnerability": "CVE-1", "reason": "a", "until": "2027-01-31T00:00:00Z"}
+            ],
+            "inherit": True,
+        },
+        ("application",),
+    ),
+    "scan.run": Probe(
+        {"image": f"ghcr.io/a/b@{DIGEST}"},
+        {
+            "image": f"ghcr.io/a/c@{DIGEST}",
+            "registryId": NOTHING,
+            "applicationId": NOTHING,
+            "serverId": NOTHING,
+            "sbom": "spdx",
+            "attach": refused(value=True),
+        },
+    ),
+    "scan.one": Probe({"digest": SCANNED}, {"digest": DIGEST}),
+    "sbom.packages": Probe({"digest": SCANNED}, {"digest": DIGEST}),
+    "sbom.search": Probe(
+        {"name": "openssl"},
+        {"name": "other", "below": "0.1", "applicationId": NOTHING},
     ),
     "signingKey.create": Probe(
         {"name": "probe-{n}"}, {"name": "other-{n}", "publicKey": refused("no key")}

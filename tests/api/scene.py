@@ -14,7 +14,7 @@ from shared.ids import make_id
 from shared.vault import PrivateKey
 from tests.api.asking import create_application, create_registry
 from tests.api.deploying import create_deployable, deploy, make_point
-from tests.api.field_probes import GIT, SSH_GIT, Probe
+from tests.api.field_probes import GIT, SCANNED, SSH_GIT, Probe
 from tests.api.fleet import TestServer, make_verifier
 from tests.api.observing import CallEffects, observe
 from tests.databases import Database
@@ -199,6 +199,29 @@ async def open_scene(
         yield scene
 
 
+def _add_report(database: Database) -> None:
+    database.execute(
+        "INSERT INTO image_report (organization_id, digest, reference, server_id)"
+        " SELECT organization_id, %s, 'ghcr.io/a/b', '' FROM organization LIMIT 1",
+        SCANNED,
+    )
+    database.execute(
+        "INSERT INTO image_package (organization_id, digest, type, name, version)"
+        " SELECT organization_id, digest, 'deb', 'openssl', '3' FROM image_report"
+    )
+    # One that runs, so that a search finds something.
+    database.execute(
+        "INSERT INTO image_report (organization_id, digest, reference, server_id, sbom)"
+        " SELECT organization_id, digest, reference, '', '{}' FROM deployment"
+        " WHERE digest IS NOT NULL LIMIT 1"
+    )
+    database.execute(
+        "INSERT INTO image_package (organization_id, digest, type, name, version)"
+        " SELECT organization_id, digest, 'deb', 'openssl', '3' FROM image_report"
+        " ON CONFLICT DO NOTHING"
+    )
+
+
 async def _fill(scene: Scene, server: TestServer) -> None:
     client, database = scene.client, scene.database
     scene.keep_online()
@@ -229,6 +252,7 @@ async def _fill(scene: Scene, server: TestServer) -> None:
             job_id,
             server.server_id,
         )
+    _add_report(database)
     [(delivery_id,)] = database.execute(
         "SELECT min(delivery_id) FROM webhook_delivery WHERE webhook_id = %s",
         scene.names["subscribed"],

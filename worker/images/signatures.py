@@ -14,13 +14,14 @@ from worker.jobs.logins import find_login
 from worker.jobs.tools import Tools
 from worker.login import BUNDLE, TAG_SIGNATURE, Grants, Login
 from worker.oci.attachment_writer import AttachmentWriter
+from worker.oci.images.artifact import Stored
 from worker.oci.registry import manifests
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor
 from worker.oci.signatures.documents import SIGNATURE
 from worker.oci.signatures.reading import read_documents
 from worker.oci.signatures.verification import Requirements, Verdict, verify
-from worker.oci.signatures.writing import Stored, store_bundle, store_tag_signature
+from worker.oci.signatures.writing import store_bundle, store_tag_signature
 
 VERIFIED_WITHIN = timedelta(seconds=15)
 """The time limit after which a slow registry is reported, before the attempt times out."""
@@ -44,9 +45,7 @@ async def sign(command: SignatureSign, grants: Grants, tools: Tools) -> SignResu
         writer = AttachmentWriter(registry, target.repository)
         for form in command.forms:
             stored = _make(form, target, subject, grants)
-            for blob, content in stored.blobs.items():
-                await writer.store_blob(content, blob)
-            await writer.store(stored.attachment)
+            await writer.store_with_blobs(stored)
             attached.append(stored.attachment.manifest.descriptor.digest)
     return SignResult(
         reference=command.reference,

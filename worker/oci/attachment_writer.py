@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from shared.errors import RegistryError
 from shared.reference import make_attachments_tag
+from worker.oci.images.artifact import Stored
 from worker.oci.images.attached_manifests import ABSENT, Attachment, list_in_index
 from worker.oci.images.contents import parse_contents
 from worker.oci.registry import manifests
@@ -32,6 +33,16 @@ class AttachmentWriter:
             await self._store_tagged(attachment)
         else:
             await self._store_referrer(attachment)
+
+    async def store_with_blobs(self, stored: Stored) -> None:
+        """Store an attachment and its blobs.
+
+        Raises:
+            RegistryError: ``push_denied``, ``tag_immutable`` …
+        """
+        for digest, content in stored.blobs.items():
+            await self.store_blob(content, digest)
+        await self.store(stored.attachment)
 
     async def store_blob(self, content: bytes, digest: str) -> None:
         """Upload a small blob, unless it is there.

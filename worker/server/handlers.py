@@ -21,6 +21,7 @@ from shared.jobs.commands import (
     ImagePull,
     ImagePush,
     ImageRepositories,
+    ImageScan,
     ImageTag,
     ImageTags,
     ImageVerify,
@@ -52,6 +53,7 @@ from worker.login import Grants
 from worker.machine import describe_machine
 from worker.registries import contents
 from worker.registries.live_test import run_live_test
+from worker.scans.scan import scan
 from worker.server.engine_check import check_engine
 from worker.server.identity import find_ca
 from worker.server.runtime import OpenedWork
@@ -116,14 +118,8 @@ def _begin(
             handling = _run_at_registry(command, grants, attempt, tools)
         case ServerCheck():
             handling = check_engine(tools)
-        case ImagePull():
-            handling = images.pull(command, grants, attempt, tools)
-        case ComposePull():
-            handling = compose.pull(command, grants, attempt, tools)
-        case ImagePush():
-            handling = images.push(command, grants, attempt, tools)
-        case ImageTag():
-            handling = images.tag(command, attempt, tools)
+        case ImagePull() | ComposePull() | ImagePush() | ImageTag() | ImageScan():
+            handling = _use_image(command, grants, attempt, tools)
         case ImageBuild():
             handling = builds.build(command, grants, attempt, tools)
         case ApplicationLogs():
@@ -133,6 +129,26 @@ def _begin(
         case _:
             raise _make_unknown_error(command.kind)
     return handling
+
+
+def _use_image(
+    command: ImagePull | ComposePull | ImagePush | ImageTag | ImageScan,
+    grants: Grants,
+    attempt: Attempt,
+    tools: Tools,
+) -> Awaitable[BaseModel]:
+    """Return the work of a kind that uses images of the Engine."""
+    match command:
+        case ImagePull():
+            return images.pull(command, grants, attempt, tools)
+        case ComposePull():
+            return compose.pull(command, grants, attempt, tools)
+        case ImagePush():
+            return images.push(command, grants, attempt, tools)
+        case ImageTag():
+            return images.tag(command, attempt, tools)
+        case ImageScan():
+            return scan(command, grants, attempt, tools)
 
 
 def _make_unknown_error(kind: str) -> InvalidInputError:

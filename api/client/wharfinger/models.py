@@ -48,6 +48,15 @@ class AcceptedPull(Model):
     joined: bool
 
 
+class AcceptedVulnerabilityInput(Model):
+    """A vulnerability that is accepted `until` then: in one `package`, or in any."""
+
+    vulnerability: str
+    package: str | None = None
+    reason: str
+    until: datetime
+
+
 class AcrSourceInput(Model):
     """A service principal of Microsoft Entra ID.
 
@@ -189,32 +198,6 @@ class AuditLogEntry(Model):
     actor_id: str | None
     actor: str | None
     data: dict[str, JsonValue] | None
-
-
-class Build(Model):
-    """A build of an application; after a success, `reference` and `digest` name its image.
-
-    After `imageDeletedAt` the image cannot be run: it was deleted with its last rollback point.
-    `jobIds` are the jobs of its steps in order: make, push, retain.
-    """
-
-    build_id: str
-    application_id: str
-    version: int
-    title: str
-    state: Annotated[
-        Literal["queued", "running", "succeeded", "failed", "cancelled", "superseded", "expired"],
-        OPEN,
-    ]
-    reference: str
-    retained: str | None
-    digest: str | None
-    revision: str | None
-    error: dict[str, JsonValue] | None
-    job_ids: list[str]
-    created_at: datetime
-    finished_at: datetime | None
-    image_deleted_at: datetime | None
 
 
 class BuildContext(Model):
@@ -542,6 +525,9 @@ FaultCode = Annotated[
         "signature_invalid",
         "signature_untrusted",
         "attestation_missing",
+        "scanner_missing",
+        "scan_failed",
+        "vulnerabilities_found",
     ],
     OPEN,
 ]
@@ -668,6 +654,7 @@ JobKind = Annotated[
         "image.inspect",
         "image.tags",
         "image.repositories",
+        "image.scan",
         "signature.sign",
         "signature.verify",
         "compose.pull",
@@ -727,6 +714,24 @@ class RefusedLogin(Model):
     last_refused_at: datetime
 
 
+class Match(Model):
+    """A package in the image that an application runs on a server.
+
+    `isBelow` is null without `below`, and if the versions cannot be compared.
+    """
+
+    application_id: str
+    application_name: str
+    server_id: str
+    server_name: str
+    reference: str
+    digest: str
+    type: str
+    package: str
+    version: str
+    is_below: bool | None
+
+
 class OrganizationSettings(Model):
     """The settings; `rotateAfterDays` counts for each registry that has none of its own.
 
@@ -738,6 +743,14 @@ class OrganizationSettings(Model):
     rotate_after_days: int
     networks: list[str]
     server_networks: list[str]
+
+
+class Package(Model):
+    """A package of an image; `type` is that of its package URL, as `deb` or `pypi`."""
+
+    type: str
+    name: str
+    version: str
 
 
 class Policy(Model):
@@ -789,6 +802,20 @@ class UsingApplication(Model):
     application_id: str
     name: str
     uses: list[Annotated[Literal["pull", "build", "rollback"], OPEN]]
+
+
+class Sbom(Model):
+    """An SBOM; `attached` is the digest of its manifest beside the image, if it is stored there.
+
+    `leftOut` packages are not in the index that `sbom.search` uses.
+    """
+
+    format: Annotated[Literal["spdx", "cyclonedx"], OPEN]
+    attached: str | None
+    tool: str
+    tool_version: str
+    packages: int
+    left_out: int
 
 
 class RepositoryList(Model):
@@ -859,6 +886,21 @@ RotationState = Annotated[
 
 The others are ends: of the two logins only the registry's own is left.
 """
+
+
+class ScanException(Model):
+    vulnerability: str
+    package: str | None
+    reason: str
+    until: datetime
+
+
+class SeverityCounts(Model):
+    critical: int
+    high: int
+    medium: int
+    low: int
+    unknown: int
 
 
 class ServerPathPart(Model):
@@ -963,6 +1005,21 @@ class Violation(Model):
     message: str
 
 
+class Vulnerability(Model):
+    """A vulnerability of a package; `excepted` if the policy accepted it at the time of the scan.
+
+    `fixedVersion` is empty if no version without it is known.
+    """
+
+    vulnerability: str
+    package: str
+    version: str
+    fixed_version: str
+    severity: Annotated[Literal["critical", "high", "medium", "low", "unknown"], OPEN]
+    title: str
+    excepted: bool
+
+
 class Webhook(Model):
     """An endpoint; `disabledCode` is `gone` if its answer (410) disabled it.
 
@@ -1029,30 +1086,6 @@ class WebhookDelivery(Model):
     due_at: datetime | None
     delivered_at: datetime | None
     failed_at: datetime | None
-
-
-class AcceptedBuild(Model):
-    """A stored build; `jobId` is its first job."""
-
-    warnings: list[FieldWarning] = Field(default_factory=list)
-    job_id: str
-    build_id: str
-    application_id: str
-    version: int
-    title: str
-    state: Annotated[
-        Literal["queued", "running", "succeeded", "failed", "cancelled", "superseded", "expired"],
-        OPEN,
-    ]
-    reference: str
-    retained: str | None
-    digest: str | None
-    revision: str | None
-    error: dict[str, JsonValue] | None
-    job_ids: list[str]
-    created_at: datetime
-    finished_at: datetime | None
-    image_deleted_at: datetime | None
 
 
 class CreatedDeployHook(Model):
@@ -1644,6 +1677,17 @@ class LoginLife(Model):
     refusals: list[RefusedLogin]
 
 
+class Matches(Model):
+    """What was found. Of so many running applications nobody knows: their images have no SBOM.
+
+    `leftOut` matches are not listed.
+    """
+
+    matches: list[Match]
+    left_out: int
+    applications_without_sbom: int
+
+
 class ProbeStageResult(Model):
     """One stage; `evidence` is a sentence without secrets."""
 
@@ -1690,6 +1734,24 @@ class RestoredDatabase(Model):
     deploy_hooks: list[RestoredDeployHook]
 
 
+class ScanPolicy(Model):
+    """A policy; `source` says whether it is the application's own or the organization's."""
+
+    sbom: Annotated[Literal["off", "spdx", "cyclonedx"], OPEN]
+    mode: Annotated[Literal["off", "warn", "enforce"], OPEN]
+    max_severity: Annotated[Literal["none", "low", "medium", "high"], OPEN]
+    exceptions: list[ScanException]
+    source: Annotated[Literal["application", "organization"], OPEN]
+
+
+class ScanSummary(Model):
+    """What is known about an image in short: `null` is what was not made."""
+
+    packages: int | None
+    counts: SeverityCounts | None
+    scanned_at: datetime | None
+
+
 class ServerPathCheck(Model):
     """`isGood`: the Engine answered. A job passes the `parts` in this order."""
 
@@ -1719,6 +1781,21 @@ class VerifiedImage(Model):
     proofs: list[Proof]
     violations: list[Violation]
     gaps: list[str]
+
+
+class Vulnerabilities(Model):
+    """The report of a scanner. `databaseBuiltAt` tells how new its knowledge was.
+
+    `findings` are the most severe ones; `leftOut` are counted, but not listed.
+    """
+
+    scanner: Annotated[Literal["trivy", "grype"], OPEN]
+    scanner_version: str
+    database_built_at: datetime | None
+    counts: SeverityCounts
+    excepted: int
+    findings: list[Vulnerability]
+    left_out: int
 
 
 class Environment(Model):
@@ -1989,6 +2066,74 @@ class Registry(Model):
     plain_http: bool = False
     login: LoginLife | None = None
     used_by: RegistryUses | None = None
+
+
+class AcceptedBuild(Model):
+    """A stored build; `jobId` is its first job."""
+
+    warnings: list[FieldWarning] = Field(default_factory=list)
+    job_id: str
+    build_id: str
+    application_id: str
+    version: int
+    title: str
+    state: Annotated[
+        Literal["queued", "running", "succeeded", "failed", "cancelled", "superseded", "expired"],
+        OPEN,
+    ]
+    reference: str
+    retained: str | None
+    digest: str | None
+    revision: str | None
+    error: dict[str, JsonValue] | None
+    job_ids: list[str]
+    created_at: datetime
+    finished_at: datetime | None
+    image_deleted_at: datetime | None
+    scan: ScanSummary | None
+
+
+class Build(Model):
+    """A build of an application; after a success, `reference` and `digest` name its image.
+
+    After `imageDeletedAt` the image cannot be run: it was deleted with its last rollback point.
+    `jobIds` are the jobs of its steps in order: make, push, retain, scan. `scan` is what is
+    known about its image.
+    """
+
+    build_id: str
+    application_id: str
+    version: int
+    title: str
+    state: Annotated[
+        Literal["queued", "running", "succeeded", "failed", "cancelled", "superseded", "expired"],
+        OPEN,
+    ]
+    reference: str
+    retained: str | None
+    digest: str | None
+    revision: str | None
+    error: dict[str, JsonValue] | None
+    job_ids: list[str]
+    created_at: datetime
+    finished_at: datetime | None
+    image_deleted_at: datetime | None
+    scan: ScanSummary | None
+
+
+class Report(Model):
+    """What is known about an image: its newest SBOM and its newest scan; either may be missing.
+
+    `reference` is the image, and `serverId` the server, of the last job.
+    """
+
+    digest: str
+    reference: str
+    server_id: str
+    sbom: Sbom | None
+    sbom_at: datetime | None
+    vulnerabilities: Vulnerabilities | None
+    scanned_at: datetime | None
 
 
 class Project(Model):

@@ -882,7 +882,7 @@ class ApplicationProcedures(Group):
 
         Args:
             q: Part of any of these fields.
-            name: Part of the name.
+            name: Part of the name; of a package the whole name.
             app_name: Part of the `appName`.
             description: Part of the description.
             docker_image: Part of the image.
@@ -2936,6 +2936,175 @@ class RollbackProcedures(Group):
         )
 
 
+class SbomProcedures(Group):
+    """Procedures of `sbom`."""
+
+    def packages(self, digest: str) -> list[models.Package]:
+        """List the packages in an image, by type and name, as its SBOM has them.
+
+        Needs an API key of any role.
+
+        Args:
+            digest: Digest of the image.
+        """
+        return self._call(
+            Call[list[models.Package]](
+                "sbom.packages", list[models.Package], "GET", {"digest": digest}
+            )
+        )
+
+    def search(
+        self,
+        name: str,
+        *,
+        below: str | Omit | None = OMIT,
+        application_id: str | Omit | None = OMIT,
+    ) -> models.Matches:
+        """List the running applications whose image contains a package, by the index of SBOMs.
+
+        With `below` only those whose version is older, by the rules of the package's type
+        (Debian, RPM, Alpine, PyPI, npm, Go, Maven …); versions that cannot be compared are
+        listed too, with `isBelow: null`.
+
+        Needs an API key of any role.
+
+        Args:
+            name: Part of the name; of a package the whole name.
+            below: Version; only older ones are listed.
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[models.Matches](
+                "sbom.search",
+                models.Matches,
+                "GET",
+                {"name": name, "below": below, "applicationId": application_id},
+            )
+        )
+
+
+class ScanProcedures(Group):
+    """Procedures of `scan`."""
+
+    def run(
+        self,
+        image: str,
+        *,
+        registry_id: str | Omit | None = OMIT,
+        application_id: str | Omit | None = OMIT,
+        server_id: str | Omit | None = OMIT,
+        sbom: Literal["spdx", "cyclonedx"] | Omit | None = OMIT,
+        attach: bool | Omit = OMIT,
+        idempotency_key: str | None = None,
+    ) -> models.AcceptedJob:
+        """Scan an image on a server, with the scanner that is there.
+
+        A server is chosen if none is given. The policy of the application, or of the
+        organization, says what is accepted; under `enforce` the job fails if it is violated.
+        `scan.one` shows the report when the job has ended.
+
+        Needs an API key with the role `member` or `admin`.
+
+        Args:
+            image: Name of the image.
+            registry_id: Id of the registry.
+            application_id: Id of the application.
+            server_id: Id of the server.
+            sbom: Format of the SBOM to make; null for none.
+            attach: Store the SBOM beside the image in its registry.
+            idempotency_key: Makes a repetition, also by another process, the same work.
+        """
+        return self._call(
+            Call[models.AcceptedJob](
+                "scan.run",
+                models.AcceptedJob,
+                "POST",
+                {
+                    "image": image,
+                    "registryId": registry_id,
+                    "applicationId": application_id,
+                    "serverId": server_id,
+                    "sbom": sbom,
+                    "attach": attach,
+                },
+                takes_key=True,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def one(self, digest: str) -> models.Report:
+        """Return the report about an image: SBOM, vulnerabilities, and when they were made.
+
+        Needs an API key of any role.
+
+        Args:
+            digest: Digest of the image.
+        """
+        return self._call(Call[models.Report]("scan.one", models.Report, "GET", {"digest": digest}))
+
+
+class ScanPolicyProcedures(Group):
+    """Procedures of `scanPolicy`."""
+
+    def one(self, *, application_id: str | Omit | None = OMIT) -> models.ScanPolicy:
+        """Return the policy that holds for an application, or the organization's.
+
+        Needs an API key of any role.
+
+        Args:
+            application_id: Id of the application.
+        """
+        return self._call(
+            Call[models.ScanPolicy](
+                "scanPolicy.one", models.ScanPolicy, "GET", {"applicationId": application_id}
+            )
+        )
+
+    def set(
+        self,
+        *,
+        application_id: str | Omit | None = OMIT,
+        sbom: Literal["off", "spdx", "cyclonedx"] | Omit = OMIT,
+        mode: Literal["off", "warn", "enforce"] | Omit = OMIT,
+        max_severity: Literal["none", "low", "medium", "high"] | Omit = OMIT,
+        exceptions: list[models.AcceptedVulnerabilityInput] | Omit = OMIT,
+        inherit: bool | Omit = OMIT,
+    ) -> models.ScanPolicy:
+        """Set the scan policy of an application, or of the organization by default.
+
+        With `sbom` each new build gets an SBOM in this format, stored beside the image. With
+        `warn` or `enforce` each new image is scanned on its build server: `warn` adds a warning
+        to the job if a vulnerability is more severe than `maxSeverity`; `enforce` fails the
+        build, so it is not deployed. Exceptions accept a vulnerability until a time. Builds
+        that were requested earlier keep the policy of that time.
+
+        Needs an API key with the role `admin`.
+
+        Args:
+            application_id: Id of the application.
+            sbom: SBOM of new images: its format; or what is known of the SBOM.
+            mode: `off`, `warn`, or `enforce`, which refuses to deploy.
+            max_severity: The worst severity that is accepted.
+            exceptions: Vulnerabilities that are accepted for some time.
+            inherit: Whether the application gets the organization's policy again.
+        """
+        return self._call(
+            Call[models.ScanPolicy](
+                "scanPolicy.set",
+                models.ScanPolicy,
+                "POST",
+                {
+                    "applicationId": application_id,
+                    "sbom": sbom,
+                    "mode": mode,
+                    "maxSeverity": max_severity,
+                    "exceptions": exceptions,
+                    "inherit": inherit,
+                },
+            )
+        )
+
+
 class ServerProcedures(Group):
     """Procedures of `server`."""
 
@@ -3829,6 +3998,9 @@ class Procedures:
         self.registry = RegistryProcedures(caller)
         self.restore = RestoreProcedures(caller)
         self.rollback = RollbackProcedures(caller)
+        self.sbom = SbomProcedures(caller)
+        self.scan = ScanProcedures(caller)
+        self.scan_policy = ScanPolicyProcedures(caller)
         self.server = ServerProcedures(caller)
         self.settings = SettingsProcedures(caller)
         self.signature = SignatureProcedures(caller)

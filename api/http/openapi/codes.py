@@ -121,6 +121,7 @@ CONDITIONS = {
     "not_deployed": "Use `application.deploy` first.",
     "registry_not_allowed": "Choose another registry, or change its allowed list.",
     "registry_removed": "Choose another rollback point, or deploy a build.",
+    "scan_missing": "Scan the image with scan.run, or build again.",
     "server_not_approved": "Run `wharf server approve` where `wharf control` runs.",
     "server_offline": "Start the server's worker, or choose another server.",
     "server_paused": "Resume the server with `server.resume`, or choose another one.",
@@ -128,6 +129,7 @@ CONDITIONS = {
     "too_many_replicas": "Set `replicas` to 1, or `runtime` to `service`.",
     "too_many_signing_keys": "Remove a signing key.",
     "too_many_webhooks": "Remove a webhook.",
+    "vulnerabilities_found": "Update the packages and build again, or add an exception.",
     "webhook_disabled": "Enable the webhook with `webhook.update`.",
 }
 """Codes of `UnmetConditionError`."""

@@ -31,6 +31,7 @@ from api.http.openapi.objects import (
     ENVIRONMENT,
     FINISHED_AT,
     HOOK_ID,
+    IMAGE_REPORT,
     INSPECTED_IMAGE,
     INVITATION,
     INVITATION_ID,
@@ -48,6 +49,7 @@ from api.http.openapi.objects import (
     NEW_SERVER,
     ORGANIZATION,
     ORGANIZATION_ID,
+    PACKAGE_MATCH,
     PATH_CHECK,
     PAUSED_SERVER,
     PROBE,
@@ -62,6 +64,7 @@ from api.http.openapi.objects import (
     ROLLBACK_ID,
     ROLLED_BACK_ROTATION,
     ROTATION,
+    SCAN_POLICY,
     SERVER,
     SERVER_ID,
     SIGNATURE_POLICY,
@@ -311,6 +314,25 @@ EXAMPLES: Mapping[str, Example] = {
         {"signingKeyId": SIGNING_KEY_ID}, {**SIGNING_KEY, "retiredAt": FINISHED_AT}
     ),
     "signingKey.remove": Example({"signingKeyId": SIGNING_KEY_ID}, SIGNING_KEY),
+    "scanPolicy.one": Example({"applicationId": APPLICATION_ID}, SCAN_POLICY),
+    "scanPolicy.set": Example(
+        {
+            "applicationId": APPLICATION_ID,
+            "sbom": "spdx",
+            "mode": "enforce",
+            "exceptions": SCAN_POLICY["exceptions"],
+        },
+        SCAN_POLICY,
+    ),
+    "scan.run": Example({"image": SIGNED["reference"], **BY_REGISTRY}, ACCEPTED),
+    "scan.one": Example({"digest": DIGEST}, IMAGE_REPORT),
+    "sbom.packages": Example(
+        {"digest": DIGEST}, [{"type": "deb", "name": "openssl", "version": "3.0.15-1~deb12u1"}]
+    ),
+    "sbom.search": Example(
+        {"name": "openssl", "below": "3.0.16"},
+        {"matches": [PACKAGE_MATCH], "leftOut": 0, "applicationsWithoutSbom": 0},
+    ),
     "compose.pull": Example({"composeFile": COMPOSE, **BY_SERVER}, ACCEPTED),
     "job.all": Example(
         {"limit": 50, "state": "succeeded"},

@@ -309,6 +309,7 @@ BUILD: Example = {
     "createdAt": CREATED_AT,
     "finishedAt": FINISHED_AT,
     "imageDeletedAt": None,
+    "scan": None,
 }
 NEW_BUILD: Example = {
     "jobId": BUILD_ID,
@@ -453,6 +454,66 @@ SIGNATURE_POLICY: Example = {
     "signingKeyIds": [SIGNING_KEY_ID],
     "predicateTypes": ["https://spdx.dev/Document"],
     "source": "application",
+}
+SCAN_POLICY: Example = {
+    "sbom": "spdx",
+    "mode": "enforce",
+    "maxSeverity": "high",
+    "exceptions": [
+        {
+            "vulnerability": "CVE-2025-0001",
+            "package": "openssl",
+            "reason": "the shop does not parse certificates",
+            "until": "2027-01-31T00:00:00.000Z",
+        }
+    ],
+    "source": "application",
+}
+IMAGE_REPORT: Example = {
+    "digest": DIGEST,
+    "reference": f"ghcr.io/acme/shop@{DIGEST}",
+    "serverId": SERVER_ID,
+    "sbom": {
+        "format": "spdx",
+        "attached": DIGEST,
+        "tool": "syft",
+        "toolVersion": "1.18.1",
+        "packages": 214,
+        "leftOut": 0,
+    },
+    "sbomAt": FINISHED_AT,
+    "vulnerabilities": {
+        "scanner": "trivy",
+        "scannerVersion": "0.58.1",
+        "databaseBuiltAt": CREATED_AT,
+        "counts": {"critical": 1, "high": 0, "medium": 0, "low": 0, "unknown": 0},
+        "excepted": 1,
+        "findings": [
+            {
+                "vulnerability": "CVE-2025-0001",
+                "package": "openssl",
+                "version": "3.0.15-1~deb12u1",
+                "fixedVersion": "3.0.16-1~deb12u1",
+                "severity": "critical",
+                "title": "openssl: a buffer is overrun",
+                "excepted": True,
+            }
+        ],
+        "leftOut": 0,
+    },
+    "scannedAt": FINISHED_AT,
+}
+PACKAGE_MATCH: Example = {
+    "applicationId": APPLICATION_ID,
+    "applicationName": "shop",
+    "serverId": SERVER_ID,
+    "serverName": "alpha",
+    "reference": f"ghcr.io/acme/shop@{DIGEST}",
+    "digest": DIGEST,
+    "type": "deb",
+    "package": "openssl",
+    "version": "3.0.15-1~deb12u1",
+    "isBelow": True,
 }
 SIGNED: Example = {
     "reference": f"ghcr.io/acme/shop@{DIGEST}",

@@ -30,7 +30,8 @@ GRANT SELECT (key_id, public_key, created_at) ON public.audit_key TO wharf_api;
 GRANT INSERT ON public.api_key, public.registry, public.server, public.server_token,
   public.job, public.job_secret, public.job_need, public.audit_event TO wharf_api;
 GRANT UPDATE (last_used_at) ON public.api_key TO wharf_api;
-GRANT UPDATE (rotate_after_days, name, signature_policy, networks, server_networks) ON public.organization TO wharf_api;
+GRANT UPDATE (rotate_after_days, name, signature_policy, scan_policy, networks, server_networks)
+  ON public.organization TO wharf_api;
 GRANT INSERT, DELETE, UPDATE (name, retired_at) ON public.signing_key TO wharf_api;
 -- Sessions and members begin and change with a proof (people.sql). The API records the use of a session.
 REVOKE SELECT ON public.user_account FROM wharf_api;
@@ -80,7 +81,7 @@ GRANT UPDATE (name, app_name, description, source_type, docker_image, git_url, g
   build_args, build_secrets, build_secret_names, env, env_names, platform, registry_id, build_registry_id,
   rollback_registry_id, rollback_active, build_server_id, health_check, ports, mounts, replicas, rollbacks_to_keep,
   latest_wins, last_version, runtime, rollout_batch, rollout_on_failure, stop_signal, stop_grace_seconds,
-  allowed_keys, signature_policy) ON public.application TO wharf_api;
+  allowed_keys, signature_policy, scan_policy) ON public.application TO wharf_api;
 -- It records that a token for a context was used. It makes no token.
 GRANT INSERT ON public.context TO wharf_api;
 GRANT UPDATE (used_at) ON public.context_token TO wharf_api;
@@ -154,7 +155,7 @@ GRANT DELETE ON public.context TO wharf_control;
 GRANT UPDATE (disabled_at, disabled_code) ON public.webhook TO wharf_control;
 GRANT DELETE, UPDATE (attempts, due_at, delivered_at, failed_at, status, code)
   ON public.webhook_delivery TO wharf_control;
-GRANT DELETE ON public.deploy_hook_event TO wharf_control;
+GRANT DELETE ON public.deploy_hook_event, public.image_report, public.image_package TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_backoff, public.job_close_attempt,
   public.job_event_prune, public.job_prune, public.job_id_at, public.image_runs, public.repository_of,
   public.send_notification, public.server_is_online, public.server_is_available, public.job_lose,
@@ -190,6 +191,9 @@ GRANT SELECT ON public.sign_in_provider TO wharf_functions;
 GRANT SELECT (actor_id), DELETE ON public.idempotency TO wharf_functions;
 GRANT SELECT (hook_id, organization_id, token_hash) ON public.deploy_hook TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE, DELETE ON public.registry_quota TO wharf_functions;
+-- It stores what a server found in an image.
+GRANT SELECT, INSERT, UPDATE ON public.image_report TO wharf_functions;
+GRANT SELECT, INSERT, DELETE ON public.image_package TO wharf_functions;
 -- An endpoint is locked while a message to it is stored, which takes the right to change it.
 GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
@@ -197,7 +201,7 @@ GRANT EXECUTE ON FUNCTION public.audit_job, public.job_backoff, public.job_close
   public.job_delete_login, public.job_delete_secrets, public.certificate_is_wanted, public.registry_check_add,
   public.repository_of, public.spelling_difference, public.nearest_repository, public.job_ended_add,
   public.login_verdict, public.login_refusals_after, public.login_record, public.job_record_logins,
-  public.running_deployment, public.application_record_state,
+  public.running_deployment, public.application_record_state, public.image_report_summary, public.image_report_add,
   public.quota_number, public.quota_available, public.quota_next_try, public.quota_after, public.quota_spent,
   public.quota_store, public.quota_reserve, public.quota_key, public.quota_observe, public.quota_record,
   public.new_id, public.show_moment, public.webhook_error, public.webhook_add,

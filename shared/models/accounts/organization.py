@@ -18,7 +18,8 @@ class Organization(SQLModel, table=True):
 
     ``transfer_limit`` is the limit of concurrent transfers on all its servers; null: no limit. Jobs
     that were stored before ``held_at``, when the database was restored, wait. A registry without
-    ``rotate_after_days`` of its own has these; so with ``signature_policy`` of an application.
+    ``rotate_after_days`` of its own has these; so with an application's
+    ``signature_policy`` and ``scan_policy``.
     People and keys use it from ``networks``, workers the API from ``server_networks``; empty: all.
     """
 
@@ -36,6 +37,7 @@ class Organization(SQLModel, table=True):
     signature_policy: dict[str, Any] | None = document()
     networks: list[str] = ids()
     server_networks: list[str] = ids()
+    scan_policy: dict[str, Any] | None = document()
 
 
 class ApiKey(SQLModel, table=True):

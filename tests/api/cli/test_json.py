@@ -18,6 +18,7 @@ from tests.api.cli.registered import leaves
 from tests.api.cli.running import Ran, run
 from tests.api.cli.working import working
 from tests.api.events.reading import serving
+from tests.api.field_probes import SCANNED
 from tests.api.fleet import TestServer
 from tests.api.scene import Scene, open_scene
 from tests.databases import Database
@@ -103,6 +104,8 @@ CASES = {
     "rollback": [Case("kept --to $point"), Case("kept --to $point --wait", instead=True)],
     "rollbacks list": [Case("kept"), Case("kept --verify", instead=True)],
     "rollbacks remove": [Case("kept $point --yes")],
+    "sbom search": [Case("openssl --below 4")],
+    "sbom packages": [Case(SCANNED)],
     "deploy-hook create": [Case("image")],
     "deploy-hook list": [Case("image")],
     "deploy-hook remove": [Case("image $hook --yes")],

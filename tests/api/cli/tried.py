@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.api.field_probes import DIGEST, SCANNED
+
 TESTS = Path(__file__).parent
 COMMON = {"context", "as_json", "quiet"}
 """Every command that shows something has these; `test_json` gives them to all."""
@@ -473,6 +475,14 @@ COMMANDS = {
         [], dict.fromkeys(("registry", "repository", "limit", "after", "server"), LISTED)
     ),
     "image inspect": Command([], dict.fromkeys(("image", "source", "server"), INSPECTED)),
+    "sbom search": Command(
+        ["openssl"],
+        {
+            "name": ["other"],
+            **after(["openssl"], {"below": ["--below", "0.1"], "application": ["--app", "image"]}),
+        },
+    ),
+    "sbom packages": Command([SCANNED], {"digest": [DIGEST]}),
     "compose pull": Command(
         ["$compose_file"],
         {

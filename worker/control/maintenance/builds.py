@@ -19,9 +19,10 @@ RECORD_OUTCOME = """
          max(j.result->>'digest') FILTER (WHERE step = 2) AS pushed,
          max(j.result->>'digest') FILTER (WHERE step = 3) AS copied
     FROM due JOIN build b ON b.build_id = due.row_id
-   CROSS JOIN unnest(ARRAY[make_job_id, push_job_id, retain_job_id])
+   CROSS JOIN unnest(ARRAY[make_job_id, push_job_id, scan_job_id, retain_job_id])
          WITH ORDINALITY AS steps (job_id, step)
     JOIN job j ON j.job_id = steps.job_id
+     AND (j.kind <> 'image.scan' OR j.command->'policy'->>'mode' = 'enforce')
    GROUP BY b.build_id HAVING bool_and(j.finished_at IS NOT NULL)
 ), judged AS (
   SELECT *, bad IS NULL AND copied <> pushed AS is_other,
@@ -51,8 +52,9 @@ async def reconcile_builds(connection: Connection) -> None:
     """Store the outcome of each build, before its jobs are deleted.
 
     It is that of its first step that did not succeed. Workers report the digests: an invalid one
-    fails the build, and is not stored with it. A build whose retained image differs from the pushed
-    one fails, because a rollback would deploy another image.
+    fails the build, and is not stored with it. A scan decides if its policy is enforced. A build
+    whose retained image differs from the pushed one fails, because a rollback would deploy another
+    image.
     """
     await change(connection, BUILDS)
 

@@ -1,4 +1,4 @@
-"""Delete old events, messages, jobs, pushes and contexts in small batches.
+"""Delete old events, messages, jobs, pushes, contexts and reports in small batches.
 
 The two functions in ``retention.sql`` delete only ended jobs and their events; control may not
 delete jobs otherwise. For a context the row is deleted; the API then deletes its file.
@@ -57,6 +57,22 @@ WITH old AS (
 SELECT count(*) AS removed FROM gone
 """
 
+# Packages go with their report, which stays as long as a build or a deployment has the image.
+REPORTS = """
+WITH old AS (
+  SELECT organization_id, digest FROM image_report r
+   WHERE updated_at < now() - %s
+     AND NOT EXISTS (SELECT FROM build b WHERE b.digest = r.digest
+                        AND b.organization_id = r.organization_id AND b.image_deleted_at IS NULL)
+     AND NOT image_runs(r.organization_id, r.digest)
+   ORDER BY updated_at LIMIT %s
+), gone AS (
+  DELETE FROM image_report r USING old
+   WHERE r.organization_id = old.organization_id AND r.digest = old.digest RETURNING 1
+)
+SELECT count(*) AS removed FROM gone
+"""
+
 log = structlog.get_logger()
 
 
@@ -86,6 +102,7 @@ async def delete_old(connection: Connection, retention: Retention, *, batch: int
         "contexts": (CONTEXTS, retention.jobs),
         "deliveries": (DELIVERIES, retention.events),
         "pushes": (PUSHES, retention.jobs),
+        "reports": (REPORTS, retention.jobs),
     }
     removed = {}
     for name, (statement, age) in ages.items():

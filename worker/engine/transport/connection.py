@@ -8,7 +8,7 @@ limits. And at most 100 streams can be open at a time.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -248,6 +248,22 @@ class Engine:
         async with self._open_response(self._streams, call) as response:
             watchdog.moved()
             yield JsonLines(partial(_read, response, call), watchdog.moved, read_states)
+
+    async def download(
+        self, path: str, *, idle: timedelta, operation: EngineOperation
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield a response of any size in pieces; close the iterator to end the call.
+
+        Raises:
+            EngineError: as `stream`.
+        """
+        watchdog = Watchdog(idle, str(operation))
+        call = Call("GET", path, operation, watchdog=watchdog)
+        async with self._open_response(self._streams, call) as response:
+            watchdog.moved()
+            while chunk := await _read(response, call):
+                watchdog.moved()
+                yield chunk
 
     async def _request(
         self, call: Call, limit: timedelta, read: ReadResponse | None = None

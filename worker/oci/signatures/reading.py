@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 
 from shared.errors import RegistryError
+from worker.oci.images.artifact import Layer
 from worker.oci.images.attached_manifests import Attachment, find_attachments
 from worker.oci.registry.blob import BlobReader
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor
 from worker.oci.signatures import bundle, dsse, simple_signing
 from worker.oci.signatures.documents import MAX_DOCUMENT_BYTES, Form, SignedDocument
-from worker.oci.signatures.tagged import Layer, read_layers
+from worker.oci.signatures.tagged import read_layers
 
 
 async def read_documents(

@@ -1,18 +1,13 @@
 """The manifest under a ``.sig`` or ``.att`` tag of cosign 2: one layer for each signed document."""
 
-import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any
 
+from worker.oci.images.artifact import MANIFEST_TYPE, Layer, describe
 from worker.oci.registry.manifest import Manifest, make_manifest
 
-MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 NEVER = "0001-01-01T00:00:00Z"
-
-Layer = dict[str, Any]
-"""A layer as a manifest lists it: ``mediaType``, ``digest``, ``size``, ``annotations``."""
 
 
 def read_layers(manifest: Manifest) -> list[Layer]:
@@ -39,12 +34,6 @@ def add_layers(existing: Manifest | None, added: Iterable[Layer]) -> tuple[bytes
         "layers": layers,
     }
     return config, make_manifest(MANIFEST_TYPE, manifest)
-
-
-def describe(media_type: str, content: bytes) -> Layer:
-    """Return the entry of a manifest for this content."""
-    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    return {"mediaType": media_type, "size": len(content), "digest": digest}
 
 
 def _make_config(digests: list[str]) -> bytes:

@@ -1,26 +1,14 @@
 """Make what a registry stores for a signature, in both formats of cosign."""
 
 import base64
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from shared.reference import make_attachments_tag
 from shared.signatures.keys import SigningKey
+from worker.oci.images.artifact import Stored, describe, make_artifact
 from worker.oci.images.attached_manifests import Attachment
-from worker.oci.registry.manifest import Descriptor, make_manifest
+from worker.oci.registry.manifest import Descriptor
 from worker.oci.signatures import bundle, simple_signing
-from worker.oci.signatures.tagged import MANIFEST_TYPE, add_layers, describe
-
-EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
-EMPTY = b"{}"
-
-
-@dataclass(frozen=True)
-class Stored:
-    """An attachment, and its blobs by digest."""
-
-    attachment: Attachment
-    blobs: Mapping[str, bytes]
+from worker.oci.signatures.tagged import add_layers
 
 
 def sign_for_tag(repository: str, digest: str, key: SigningKey) -> str:
@@ -45,24 +33,8 @@ def store_tag_signature(repository: str, digest: str, signature: str) -> Stored:
 
 def store_bundle(subject: Descriptor, content: bytes, predicate_type: str) -> Stored:
     """Return the referrer that holds a bundle, in the format of cosign 3."""
-    layer = describe(bundle.BUNDLE_TYPE, content)
-    config = describe(EMPTY_TYPE, EMPTY)
-    document = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST_TYPE,
-        "artifactType": bundle.BUNDLE_TYPE,
-        "config": config,
-        "layers": [layer],
-        "subject": {
-            "mediaType": subject.media_type,
-            "size": subject.size_bytes,
-            "digest": subject.digest,
-        },
-        "annotations": {
-            "dev.sigstore.bundle.content": "dsse-envelope",
-            "dev.sigstore.bundle.predicateType": predicate_type,
-        },
+    annotations = {
+        "dev.sigstore.bundle.content": "dsse-envelope",
+        "dev.sigstore.bundle.predicateType": predicate_type,
     }
-    manifest = make_manifest(MANIFEST_TYPE, document)
-    blobs = {str(layer["digest"]): content, str(config["digest"]): EMPTY}
-    return Stored(Attachment(subject.digest, manifest), blobs)
+    return make_artifact(subject, bundle.BUNDLE_TYPE, content, annotations)

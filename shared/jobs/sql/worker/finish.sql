@@ -90,8 +90,10 @@ BEGIN
       WHEN outcome <> 'failed' AND NOT too_often THEN 'queued'
       WHEN (what->>'retryable')::boolean IS TRUE AND failures + 1 < max_failures THEN 'queued'
       ELSE 'failed' END,
-    result = CASE WHEN outcome = 'succeeded' THEN coalesce(kept, '{}') END,
-    error = CASE WHEN outcome <> 'succeeded' THEN what END,
+    result = CASE WHEN outcome = 'succeeded'
+      THEN coalesce(CASE WHEN kind = 'image.scan' THEN public.image_report_summary(kept) ELSE kept END, '{}') END,
+    error = CASE WHEN outcome <> 'succeeded'
+      THEN CASE WHEN kind = 'image.scan' THEN what - 'report' ELSE what END END,
     progress = coalesce(public.readable_document(document->'progress', 32768), progress),
     run_at = CASE WHEN outcome = 'failed' OR too_often THEN now() + public.job_backoff(
         failures, least(greatest(coalesce((document->>'jitter')::double precision, random()), 0), 1),
@@ -109,6 +111,9 @@ BEGIN
     END IF;
     PERFORM public.job_close_attempt(j.job_id, j.attempt,
       CASE WHEN outcome = 'cancelled' AND j.state <> 'cancelled' THEN 'returned' ELSE outcome END, what);
+    IF j.kind = 'image.scan' AND outcome IN ('succeeded', 'failed') THEN
+      PERFORM public.image_report_add(j, CASE WHEN outcome = 'succeeded' THEN kept ELSE what->'report' END);
+    END IF;
     IF outcome IN ('succeeded', 'failed')
        AND (j.registry_id IS NOT NULL OR j.kind IN ('image.copy', 'compose.pull')) THEN
       PERFORM public.job_record_logins(

@@ -155,6 +155,34 @@ async def test_contexts_go_as_jobs_do_and_stay_while_they_are_built_from(world: 
     assert await contexts(world) == {young}
 
 
+async def test_a_report_about_an_image_goes_with_its_packages_once_no_build_has_the_image(
+    world: World,
+) -> None:
+    await add_application(world, "a")
+    for version, (digest, deleted) in enumerate((("kept", None), ("deleted", "now")), start=1):
+        await world.owner.execute(
+            "INSERT INTO build (build_id, organization_id, application_id, version, title,"
+            " reference, make_job_id, outcome, finished_at, digest, image_deleted_at)"
+            " VALUES (%s, %s, 'a', %s, '', '', '', 'succeeded', now(), %s, %s)",
+            (digest, world.organization_id, version, digest, deleted),
+        )
+    for digest, age in (("kept", 31), ("deleted", 31), ("young", 29)):
+        await world.owner.execute(
+            "INSERT INTO image_report (organization_id, digest, reference, server_id, updated_at)"
+            " VALUES (%s, %s, '', '', now() - %s)",
+            (world.organization_id, digest, timedelta(days=age)),
+        )
+    await world.owner.execute(
+        "INSERT INTO image_package (organization_id, digest, type, name, version)"
+        " SELECT organization_id, digest, 'deb', 'openssl', '3' FROM image_report"
+    )
+
+    await delete_old(world.control, KEPT)
+
+    left = await world.rows("SELECT digest FROM image_package ORDER BY 1")
+    assert [row["digest"] for row in left] == ["kept", "young"]
+
+
 async def test_messages_of_webhooks_go_as_events_do_sent_or_not(world: World) -> None:
     server = await world.add_server()
     await add_webhook(world, "http://10.0.0.1/")

@@ -25,13 +25,13 @@ from tests.worker.oci.sample_images import (
 from tests.worker.oci.signatures.referrers_api import PAGE, ReferrersApi
 from worker.local.registry import LocalRegistry
 from worker.oci.attachment_writer import AttachmentWriter
+from worker.oci.images.artifact import Stored
 from worker.oci.registry.manifest import Descriptor
 from worker.oci.signatures.bundle import make_bundle
 from worker.oci.signatures.documents import SIGNATURE, Form
 from worker.oci.signatures.reading import read_documents
 from worker.oci.signatures.verification import Requirements, Verdict, verify
 from worker.oci.signatures.writing import (
-    Stored,
     sign_for_tag,
     store_bundle,
     store_tag_signature,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.coroutines import end
-from worker.builds.sources.git.processes import read_end, running
 from worker.builds.sources.git.remote import GitRemote
+from worker.processes import read_end, running
 
 _SETTINGS = {
     "core.hooksPath": os.devnull,

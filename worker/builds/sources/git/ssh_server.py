@@ -14,8 +14,8 @@ from shared.errors import SourceError
 from shared.faults import FaultCode
 from shared.ssh.address import SshAddress
 from shared.ssh.host_keys import fingerprint_of
-from worker.builds.sources.git.processes import read_end, running
 from worker.builds.sources.git.remote import ANSWER_SECONDS, make_unreachable_error
+from worker.processes import read_end, running
 
 COMMAND_SECONDS = 60
 MAX_SCAN_BYTES = 64 * 1024

@@ -1,0 +1,1 @@
+"""SBOMs and scans of images: policies, reports, and the search for a package."""

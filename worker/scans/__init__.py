@@ -1,0 +1,1 @@
+"""Make SBOMs of images, and scan them for vulnerabilities."""
