@@ -9,6 +9,10 @@ from playwright.sync_api import Browser as Chromium
 
 from tests.journeys.conftest import Port
 from tests.journeys.console.browser import Tab, open_tab
+from tests.journeys.deployments.test_deployments import HEALTHY, dockerfile
+from tests.journeys.registries.test_credential_uses import deploy
+from tests.worker.engine.contexts import make_base
+from tests.worker.local.conditions import wait_until
 from worker.local.images import make_image
 
 LISTS = (
@@ -21,18 +25,18 @@ SIZES = {"phone": (360, 740), "wall": (3840, 2160)}
 
 
 @pytest.fixture(scope="module")
-def pages(port: Port) -> list[str]:
+def pages(port: Port, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The addresses of all pages, with one object of each kind."""
     make_image(port.fleet.hosts[0].docker_host, "team/page:1", layer_bytes=(50_000,), seed=3)
     server_id = port.servers[0].server_id
     job_id = port.jobs.push(server_id, port.registry_id, "team/page:1")
     port.jobs.ended(job_id)
-    webhook = port.stack.call("webhook.create", {"url": "https://hooks.example.com/"})
-    made = port.stack.call(
-        "application.create",
-        {"name": "page", "dockerImage": "nginx:1", "serverIds": [server_id]},
-    )
-    application = f"/applications/{made['applicationId']}"
+    hook_id = port.stack.call("webhook.create", {"url": "https://hooks.example.com/"})["webhookId"]
+    deployment = deploy_application(port, server_id, tmp_path_factory.mktemp("page"))
+    chosen = {"applicationId": deployment["applicationId"]}
+    wait_until(lambda: bool(port.stack.call("rollback.all", chosen)), seconds=60)
+    [point] = port.stack.call("rollback.all", chosen)
+    application = f"/applications/{deployment['applicationId']}"
     return [
         *LISTS,
         *(f"/registries/{port.registry_id}{part}" for part in ("", "/edit", "/rotate", "/remove")),
@@ -41,18 +45,44 @@ def pages(port: Port) -> list[str]:
         f"/registries/{port.registry_id}/contents/image?name=team/page:1",
         f"/matrix/{port.registry_id}/{server_id}",
         *(f"/servers/{server_id}{part}" for part in ("", "/edit", "/remove")),
-        *("/servers/new", "/webhooks/new", f"/webhooks/{webhook['webhookId']}", f"/jobs/{job_id}"),
+        *("/servers/new", "/webhooks/new", f"/jobs/{job_id}"),
+        *(f"/webhooks/{hook_id}{part}" for part in ("", "/edit", "/remove")),
         *(
             f"{application}{part}"
             for part in (
                 *("", "/deployments", "/builds", "/digests", "/logs", "/hooks", "/settings"),
                 "/remove",
+                f"/rollbacks/{point['rollbackId']}",
             )
         ),
-        f"/rollbacks?applicationId={made['applicationId']}",
+        f"/builds/{deployment['buildId']}",
+        f"/deployments/{deployment['deploymentId']}",
+        f"/rollbacks?applicationId={deployment['applicationId']}",
         *(f"/images/{action}" for action in ("push", "pull", "copy", "tag")),
         *("/jobs/cancel", "/jobs/retry"),
     ]
+
+
+def deploy_application(port: Port, server_id: str, directory: Path) -> dict[str, Any]:
+    """Build, retain and deploy an application; return its deployment. Its container is stopped."""
+    make_base(port.fleet.hosts[0].docker_host)
+    made = port.stack.call(
+        "application.create",
+        {
+            "name": "page",
+            "appName": "page",
+            "healthCheck": HEALTHY,
+            "buildRegistryId": port.registry_id,
+            "rollbackRegistryId": port.registry_id,
+            "rollbackActive": True,
+            "buildServerId": server_id,
+            "serverIds": [server_id],
+        },
+    )
+    content = dockerfile("one", "well")
+    deployed = deploy(port, made["applicationId"], directory / "git", content)
+    port.stack.call("application.stop", {"applicationId": made["applicationId"]})
+    return deployed
 
 
 @pytest.fixture(scope="module", params=["light", "dark"])
