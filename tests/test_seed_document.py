@@ -127,6 +127,14 @@ ROWS: dict[str, tuple[str, ...]] = {
         "journeys/deployments/test_canary.py::test_a_canary_password_is_found_nowhere",
         f"{DIAGNOSIS}::test_a_registry_that_asks_nobody_for_a_password_proves_none",
     ),
+    "Registry Security: Image Scanning": (
+        "api/scans/test_scans.py::test_a_build_is_scanned_and_its_packages_are_found_where_they_run",
+        (
+            "worker/scans/test_scan.py::"
+            "test_the_sbom_of_the_extra_is_attached_once_and_its_packages_are_listed"
+        ),
+        ("worker/scans/test_scan.py::test_a_policy_refuses_or_warns_until_an_exception_accepts_it"),
+    ),
     "Registry Security: Image Signing": (
         (
             f"{SIGNED}::"
