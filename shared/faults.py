@@ -100,6 +100,7 @@ class FaultCode(StrEnum):
     SCANNER_MISSING = "scanner_missing"
     SCAN_FAILED = "scan_failed"
     VULNERABILITIES_FOUND = "vulnerabilities_found"
+    BASE_NOT_ALLOWED = "base_not_allowed"
 
 
 @dataclass(frozen=True)
@@ -540,6 +541,11 @@ FAULTS: dict[FaultCode, Verdict] = {
         retryable=False,
         remedy="Update the packages in the image and build again. To accept a vulnerability for "
         "some time, add an exception to the scan policy (scanPolicy.set).",
+    ),
+    FaultCode.BASE_NOT_ALLOWED: Verdict(
+        retryable=False,
+        remedy="Build on an image of an allowed registry, or let an administrator add this one to "
+        "baseRegistries of the policy (signaturePolicy.set).",
     ),
 }
 

@@ -13,6 +13,7 @@ from shared.jobs.commands import ImageBuild
 from shared.jobs.sources import GitSource
 from shared.jobs.store.submit import Submission, submit_all
 from shared.models import Application
+from shared.signatures.policy import BasePolicy, find_base_policy
 
 NUMBER = (
     "UPDATE application SET last_version = %(version)s WHERE application_id = %(application_id)s"
@@ -40,8 +41,9 @@ async def store_build(connection: AsyncConnection[Any], plan: BuildPlan) -> None
     If the application's latest build wins, its waiting builds are superseded.
     """
     values = _values(plan)
+    policy = await find_base_policy(connection, plan.application.application_id)
     await connection.execute(NUMBER, values)
-    await submit_all(connection, _submissions(plan))
+    await submit_all(connection, _submissions(plan, policy))
     await connection.execute(INSERT, values)
     if plan.application.latest_wins:
         fault = Jsonb(SUPERSEDED.model_dump(mode="json", exclude_none=True))
@@ -64,12 +66,12 @@ def _values(plan: BuildPlan) -> dict[str, object]:
     }
 
 
-def _submissions(plan: BuildPlan) -> list[Submission]:
+def _submissions(plan: BuildPlan, policy: BasePolicy | None) -> list[Submission]:
     return [
         Submission(
             organization_id=plan.application.organization_id,
             server_id=plan.request.server_id,
-            command=step.command,
+            command=_hold_to(policy, step.command),
             requested_by=plan.request.requested_by,
             registry_id=step.command.registry_id,
             sealed=_sealed(step.command, plan.application),
@@ -81,6 +83,13 @@ def _submissions(plan: BuildPlan) -> list[Submission]:
         )
         for step in plan.steps
     ]
+
+
+def _hold_to(policy: BasePolicy | None, command: BuildCommand) -> BuildCommand:
+    """Return a build with the policy for its bases; other steps as they are."""
+    if not isinstance(command, ImageBuild):
+        return command
+    return command.model_copy(update={"base_policy": policy})
 
 
 def _sealed(command: BuildCommand, application: Application) -> dict[str, str]:

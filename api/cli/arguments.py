@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from api.cli.completion import names_of
-from api.cli.names import APPLICATION, DEPLOYMENT, JOB, KEY, REGISTRY, SERVER, WEBHOOK
+from api.cli.names import APPLICATION, DEPLOYMENT, JOB, KEY, REGISTRY, SERVER, SIGNING_KEY, WEBHOOK
 
 Application = Annotated[
     str,
@@ -45,6 +45,14 @@ ApiKey = Annotated[
         metavar="KEY",
         help="The key's name or id, or the beginning of one; never the key itself.",
         autocompletion=names_of(KEY),
+    ),
+]
+SigningKey = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY",
+        help="The key's name or id, or the beginning of one.",
+        autocompletion=names_of(SIGNING_KEY),
     ),
 ]
 Job = Annotated[

@@ -24,6 +24,8 @@ NOUNS = {
     "deploy-hook": "applications.deploy_hook",
     "webhook": "accounts.webhook",
     "key": "accounts.key",
+    "signing-key": "accounts.signing_key",
+    "policy": "accounts.policy",
     "user": "accounts.user",
     "audit": "accounts.audit",
     "organization": "accounts.organization",

@@ -66,6 +66,11 @@ WEBHOOK = Noun(
 KEY = Noun(
     *("API key", "API keys", "apiKey.all", "apiKeyId"), names=("name",), create="wharf key create"
 )
+SIGNING_KEY = Noun(
+    *("signing key", "signing keys", "signingKey.all", "signingKeyId"),
+    names=("name",),
+    create="wharf signing-key create",
+)
 USER = Noun("person", "people", "user.all", "userId", ("user.name", "user.email"))
 MEMBER = replace(USER, id="id")
 """A person by the id of the membership, by which the audit log names who did something."""

@@ -34,7 +34,7 @@ SELECT j.job_id, s.name, s.seen_at, s.removed_at IS NOT NULL AS removed,
                       j.command, '$.*[*].registry_id ? (@ == $id)',
                       jsonb_build_object('id', l.registry_id)))
           LIMIT 1), jsonb_build_object('registry', j.command->>'host')) END AS missing_login,
-       j.error->>'code' = 'rate_limited' AS refused, (
+       j.lacks_check, j.error->>'code' = 'rate_limited' AS refused, (
          SELECT jsonb_build_object('host', q.host, 'limit', q.pull_limit, 'remaining', q.remaining,
                   'window_seconds', q.window_seconds, 'until', q.blocked_until)
            FROM registry_quota_capacity q
@@ -70,6 +70,7 @@ ReasonCode = Literal[
     "credential_refused",
     "credential_untested",
     "login_pending",
+    "signatures_unchecked",
     "quota",
     "server_limit",
     "registry_limit",
@@ -143,6 +144,7 @@ class Facts:
     organization_full: bool | None = False
     restored: bool = False
     missing_login: Mapping[str, str | None] | None = None
+    lacks_check: bool = False
     refused: bool | None = False
     quota: Mapping[str, Any] | None = None
     held_login: HeldLogin | None = None
@@ -219,6 +221,11 @@ def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
             facts.missing_login is not None,
             "login_pending",
             _describe_login(facts.missing_login or {}),
+        ),
+        (
+            facts.lacks_check,
+            "signatures_unchecked",
+            "wharf control has yet to compare the image's signatures with the policy",
         ),
         (facts.quota is not None, "quota", _describe_quota(facts.quota or {})),
         (facts.server_full, "server_limit", f"the server {server} is at its limit for this class"),

@@ -1,9 +1,10 @@
 """Signing keys: key pairs of the organization, and public keys of others."""
 
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import Field
-from sqlalchemy import text
+from sqlalchemy import ColumnElement, or_, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -173,13 +174,14 @@ async def _require_room(session: AsyncSession, context: Context) -> None:
 
 async def _require_unused(session: AsyncSession, context: Context, key: SigningKey) -> None:
     listing = {"signing_key_ids": [key.signing_key_id]}
+    publishing = {"publishers": [listing]}
     organization = select(Organization.name).where(
         Organization.organization_id == context.organization_id,
-        col(Organization.signature_policy).contains(listing),
+        _names(col(Organization.signature_policy), listing, publishing),
     )
     applications = select(Application.name).where(
         Application.organization_id == context.organization_id,
-        col(Application.signature_policy).contains(listing),
+        _names(col(Application.signature_policy), listing, publishing),
     )
     users = [*(await session.exec(organization)).all(), *(await session.exec(applications)).all()]
     if users:
@@ -187,6 +189,11 @@ async def _require_unused(session: AsyncSession, context: Context, key: SigningK
             f"the signing key {key.name} is in the policy of {', '.join(sorted(users)[:5])}",
             remedy="Take it out of the policies first (signaturePolicy.set).",
         )
+
+
+def _names(policy: Any, *parts: Mapping[str, object]) -> ColumnElement[bool]:
+    """Return the condition that a policy contains one of these parts."""
+    return or_(*(policy.contains(part) for part in parts))
 
 
 def _audit(context: Context, action: str, key: SigningKey) -> AuditEvent:

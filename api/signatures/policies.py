@@ -13,22 +13,55 @@ from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from shared.errors import InvalidInputError, NotFoundError
 from shared.models import Application, Organization, SigningKey
-from shared.signatures.policy import MAX_KEYS, MAX_PREDICATE_TYPES, Mode, StoredPolicy
+from shared.signatures.policy import (
+    MAX_KEYS,
+    MAX_PREDICATE_TYPES,
+    MAX_PREFIXES,
+    Mode,
+    StoredPolicy,
+    StoredPublisher,
+)
 
 PredicateType = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[!-~]+$")]
 PolicyKeys = Annotated[Ids, Field(max_length=MAX_KEYS)]
+_HOST = r"([a-z0-9-]+(\.[a-z0-9-]+)+(:[0-9]{1,5})?|localhost(:[0-9]{1,5})?|[a-z0-9-]+:[0-9]{1,5})"
+RegistryPrefix = Annotated[str, Field(max_length=300, pattern=rf"^{_HOST}(/[a-z0-9._-]+)*$")]
+"""A registry's host, or with a path below it: ``ghcr.io/acme``."""
+
+BaseRegistries = Annotated[list[RegistryPrefix], Field(max_length=MAX_PREFIXES)]
 PredicateTypes = Annotated[list[PredicateType], Field(max_length=MAX_PREDICATE_TYPES)]
+
+
+class Publisher(Input):
+    """Images below `prefix` (`docker.io/library`) have to be signed by one of these keys."""
+
+    prefix: RegistryPrefix
+    signing_key_ids: Annotated[PolicyKeys, Field(min_length=1)]
+
+
+class PublisherOutput(Output):
+    """A publisher, and the keys of which one has to have signed its images."""
+
+    prefix: str
+    signing_key_ids: list[str]
+
+
+Publishers = Annotated[list[Publisher], Field(max_length=MAX_PREFIXES)]
 
 
 class PolicyOutput(Output):
     """A policy; `source` says whether it is the application's own or the organization's.
 
     One signature by any of the keys is enough, and one attestation of each of `predicateTypes`.
+    A ready image of one of the `publishers` has to be signed by that publisher instead. Builds may
+    use bases of `baseRegistries` only, if there are any; bases of publishers have to be signed too.
     """
 
     mode: Mode
     signing_key_ids: list[str]
     predicate_types: list[str]
+    base_registries: list[str]
+    publishers: list[PublisherOutput]
     source: Literal["application", "organization"]
 
 
@@ -45,6 +78,8 @@ class SetPolicy(Input):
     mode: Mode = "off"
     signing_key_ids: PolicyKeys = Field(default_factory=list)
     predicate_types: PredicateTypes = Field(default_factory=list)
+    base_registries: BaseRegistries = Field(default_factory=list)
+    publishers: Publishers = Field(default_factory=list)
     inherit: bool = False
 
 
@@ -57,9 +92,10 @@ async def one(context: Context, request: ChosenPolicy) -> PolicyOutput:
 async def set_policy(context: Context, request: SetPolicy) -> PolicyOutput:
     """Set the signature policy of an application, or of the organization by default.
 
-    `enforce` refuses to deploy or roll back to an image that does not satisfy it: on each server,
-    before the image is pulled. `warn` deploys it and adds a warning to the job. Deployments that
-    were requested earlier keep the policy of that time.
+    `enforce` refuses to deploy or roll back to an image that does not satisfy it: control checks it
+    before a server is told to pull, and each server before it pulls. It also refuses builds on
+    bases that the policy does not allow. `warn` goes on and adds a warning to the job. Deployments
+    and builds that were requested earlier keep the policy of that time.
     """
     if request.inherit and request.application_id is None:
         raise InvalidInputError(
@@ -67,12 +103,17 @@ async def set_policy(context: Context, request: SetPolicy) -> PolicyOutput:
             remedy="Give applicationId, or the whole policy.",
         )
     async with context.transaction() as session:
-        await _require_keys(session, context, request.signing_key_ids)
+        await _require_keys(session, context, _list_keys(request))
         row = await _load(session, context, request.application_id, lock=True)
         stored = StoredPolicy(
             mode=request.mode,
             signing_key_ids=tuple(request.signing_key_ids),
             predicate_types=tuple(request.predicate_types),
+            base_registries=tuple(dict.fromkeys(request.base_registries)),
+            publishers=tuple(
+                StoredPublisher(prefix=one.prefix, signing_key_ids=tuple(one.signing_key_ids))
+                for one in request.publishers
+            ),
         )
         row.signature_policy = None if request.inherit else stored.model_dump(mode="json")
         object_id = request.application_id or context.organization_id
@@ -101,6 +142,11 @@ async def find_policy(
         mode=stored.mode,
         signing_key_ids=list(stored.signing_key_ids),
         predicate_types=list(stored.predicate_types),
+        base_registries=list(stored.base_registries),
+        publishers=[
+            PublisherOutput(prefix=one.prefix, signing_key_ids=list(one.signing_key_ids))
+            for one in stored.publishers
+        ],
         source="organization" if own is None else "application",
     )
 
@@ -121,6 +167,12 @@ async def load_public_keys(
     if len(found) != len(signing_key_ids):
         raise NotFoundError("Signing key not found")
     return tuple(key.public_key for key in found)
+
+
+def _list_keys(request: SetPolicy) -> list[str]:
+    """Return the ids of all keys that a policy names, each once."""
+    of_publishers = [key_id for one in request.publishers for key_id in one.signing_key_ids]
+    return list(dict.fromkeys([*request.signing_key_ids, *of_publishers]))
 
 
 async def _require_keys(session: AsyncSession, context: Context, key_ids: list[str]) -> None:

@@ -212,6 +212,7 @@ def _pull(plan: DeploymentPlan, policy: SignaturePolicy | None) -> ImagePull:
         platform=plan.settings.platform,
         made_by=plan.image.made_by,
         policy=policy,
+        control_check="due" if policy else None,
     )
 
 

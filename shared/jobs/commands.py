@@ -17,7 +17,7 @@ from shared.jobs.deletion import Known
 from shared.jobs.sources import GitSource, Source
 from shared.reference import Reference, parse_reference
 from shared.scans.policy import ScanPolicy
-from shared.signatures.policy import SignatureForm, SignaturePolicy
+from shared.signatures.policy import BasePolicy, SignatureForm, SignaturePolicy
 from shared.ssh.address import is_ssh
 
 ANY_REPOSITORY = "*"
@@ -123,7 +123,9 @@ class ImagePull(ImageCommand):
 
     ``preflight``: check first that the pull can succeed, and that the image is missing. ``made_by``
     is the job whose result holds the image's digest; the release of this job puts the digest into
-    ``reference`` and clears ``made_by``. ``policy`` is checked before anything is pulled.
+    ``reference`` and clears ``made_by``. ``policy`` is checked before anything is pulled: by
+    control, then by the server. Until ``control_check`` is no longer ``due`` the job waits;
+    ``not_reached``: control could not ask the registry.
     """
 
     kind: ClassVar[Kind] = Kind.IMAGE_PULL
@@ -133,6 +135,7 @@ class ImagePull(ImageCommand):
     preflight: bool = False
     platform: str | None = None
     policy: SignaturePolicy | None = None
+    control_check: Literal["due", "done", "not_reached"] | None = None
 
     @property
     def version(self) -> int:
@@ -172,6 +175,7 @@ class ImageBuild(ImageCommand):
     prefixes.
     ``dockerfile`` and ``context_path`` are relative to the root of the sources.
     ``allow_missing``: build without submodules and LFS files that cannot be fetched.
+    ``base_policy`` says from where bases may be, and who has to have signed them.
     """
 
     kind: ClassVar[Kind] = Kind.IMAGE_BUILD
@@ -187,9 +191,12 @@ class ImageBuild(ImageCommand):
     bases: tuple[BaseRegistry, ...] = ()
     registry_id: str | None = None
     allow_missing: bool = False
+    base_policy: BasePolicy | None = None
 
     @property
     def version(self) -> int:
+        if self.base_policy is not None:
+            return 3  # an older worker builds on any base
         return 2 if isinstance(self.source, GitSource) and is_ssh(self.source.url) else 1
 
 
@@ -477,7 +484,7 @@ RULES: dict[Kind, Rule] = {
     Kind.APPLICATION_CONTROL: Rule(
         ApplicationControl, 1, JobClass.QUICK, timedelta(minutes=75), 3, 1
     ),
-    Kind.IMAGE_BUILD: Rule(ImageBuild, 2, JobClass.BUILD, timedelta(hours=2), 3, 0),
+    Kind.IMAGE_BUILD: Rule(ImageBuild, 3, JobClass.BUILD, timedelta(hours=2), 3, 0),
 }
 
 

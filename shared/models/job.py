@@ -118,6 +118,11 @@ class Job(SQLModel, table=True):
             "registry_id",
             postgresql_where=text("state = 'queued' AND error->>'code' = 'repo_missing'"),
         ),
+        Index(
+            "job_without_check",
+            "job_id",
+            postgresql_where=text("state = 'queued' AND command->>'control_check' = 'due'"),
+        ),
         Index("job_recent", "organization_id", "job_id"),
         Index("job_in_state", "organization_id", "state", "job_id"),
         Index("job_of_server", "server_id", "job_id"),

@@ -452,6 +452,8 @@ PROBES: dict[str, Probe] = {
             "mode": "warn",
             "signingKeyIds": [NOTHING],
             "predicateTypes": ["https://spdx.dev/Document"],
+            "baseRegistries": ["ghcr.io"],
+            "publishers": [{"prefix": "docker.io/library", "signingKeyIds": [NOTHING]}],
             "inherit": True,
         },
         ("application",),

@@ -21,6 +21,9 @@ MEANINGS = {
         "or no verified certificate, or a registry without TLS names another host."
     ),
     "bad_input": "The input does not have the right form.",
+    "base_not_allowed": (
+        "The Dockerfile builds on an image of a registry that the policy does not allow."
+    ),
     "blocked_by_proxy": (
         "A firewall or a proxy in front of the registry, or of the Docker Engine's socket, refused "
         "the request."

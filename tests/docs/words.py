@@ -315,6 +315,10 @@ REASONS = {
         "Control has yet to get a login for the registry from its provider. The message has the "
         "error of the last attempt."
     ),
+    "signatures_unchecked": (
+        "A policy requires signatures, and control has yet to ask the registry for them. It takes "
+        "some seconds."
+    ),
     "quota": (
         "Its registry allows no more pulls now, or was asked too often. `until` is when one job "
         "tries again; the others follow when it succeeds. This is no failure."

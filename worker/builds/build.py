@@ -17,6 +17,7 @@ from shared.jobs.results import ImageResult
 from shared.jobs.sources import GitSource, UploadSource
 from shared.reference import Reference
 from shared.ssh.address import is_ssh
+from worker.builds.base_policy import require_allowed_bases, require_signed_bases
 from worker.builds.bases import FoundBase, pull_bases
 from worker.builds.pins import open_pins
 from worker.builds.sources.context import Context, find_inside, pack
@@ -104,6 +105,7 @@ async def _build(
     )
     log.add(f"{context.files} files, {context.archive.stat().st_size} bytes")
     bases = parse_bases(context.text, command.build_args, command.stage or "")
+    warnings = require_allowed_bases(command.base_policy, bases)
     of_bases = await _find_logins(bases, grants, tools)
     logins = await _find_builder_logins(command, of_bases, grants, tools, log)
     found = await pull_bases(
@@ -114,6 +116,7 @@ async def _build(
         log=log.add,
         on_progress=progress_recorder(attempt),
     )
+    warnings += await require_signed_bases(command.base_policy, found, grants, tools)
     secrets = grants.build_secrets
     request = _make_request(
         command,
@@ -136,7 +139,7 @@ async def _build(
         size_bytes=local.size_bytes,
         revision=sources.commit,
         bases=tuple(one.as_result() for one in found),
-        warnings=tuple(f"missing: {part}" for part in sources.missing),
+        warnings=(*(f"missing: {part}" for part in sources.missing), *warnings),
     )
 
 

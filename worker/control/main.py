@@ -52,6 +52,7 @@ from worker.control.maintenance.heartbeat import Heartbeat
 from worker.control.maintenance.job_statistics import COUNT_ENDED_JOBS
 from worker.control.maintenance.retention import Retention
 from worker.control.maintenance.rollback_points import RECONCILE_POINTS, WRITE_POINTS
+from worker.control.maintenance.signature_checks import SignatureChecks
 from worker.control.maintenance.verification import Verification
 from worker.control.providers.aws.machine import MachineIdentity
 from worker.control.providers.mint import Mint
@@ -141,6 +142,7 @@ class Control:
                 ),
                 "rotations": Runner(self.pool, [self._rotations.service()]),
                 "verification": Runner(self.pool, [self._verification()]),
+                "signature_checks": Runner(self.pool, [self._signature_checks()]),
                 "statistics": Runner(self.pool, [COUNT_ENDED_JOBS]),
                 "accepted_logins": Runner(self.pool, [ACCEPT_LOGINS]),
                 "credential_events": Runner(self.pool, [TELL_CREDENTIAL_EVENTS]),
@@ -170,13 +172,14 @@ class Control:
     def on_notification(self, channel: str, _payload: str) -> None:
         """Start a round; an empty channel means that notifications may have been missed."""
         runners = {
-            JOB_TO_RELEASE: "release",
-            JOB_OF_DEPLOYMENT_ENDED: "outcomes",
-            NEW_DELIVERY: "deliveries",
-            LOGIN_DUE: "minting",
-            ROTATION_DUE: "rotations",
+            "release": JOB_TO_RELEASE,
+            "signature_checks": JOB_TO_RELEASE,
+            "outcomes": JOB_OF_DEPLOYMENT_ENDED,
+            "deliveries": NEW_DELIVERY,
+            "minting": LOGIN_DUE,
+            "rotations": ROTATION_DUE,
         }
-        for known, name in runners.items():
+        for name, known in runners.items():
             if channel in {known, ""}:
                 self.runners[name].notification.set()
 
@@ -212,6 +215,9 @@ class Control:
     def _audit(self) -> list[Service]:
         archive = [] if self.audit_archive is None else [self.audit_archive.service()]
         return [CHAIN_ENTRIES, Checkpoints(self.vault).service(), *archive]
+
+    def _signature_checks(self) -> Service:
+        return SignatureChecks(self.vault, ConnectionSettings(self.registry_networks)).service()
 
     def _verification(self) -> Service:
         return Verification(self.vault, ConnectionSettings(self.registry_networks)).service()

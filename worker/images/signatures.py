@@ -1,14 +1,9 @@
 """Signatures of images at their registry: store one, verify them, hold a pull to a policy."""
 
-import asyncio
-from datetime import timedelta
-
-from shared.errors import InvalidReferenceError, RegistryError
-from shared.faults import FaultCode
+from shared.errors import InvalidReferenceError
 from shared.jobs.commands import SignatureSign, SignatureVerify
 from shared.jobs.results import PolicyViolation, SignatureProof, SignatureResult, SignResult
 from shared.reference import Reference, parse_registry
-from shared.signatures.keys import PublicKey
 from shared.signatures.policy import SignatureForm, SignaturePolicy
 from worker.jobs.logins import find_login
 from worker.jobs.tools import Tools
@@ -19,12 +14,8 @@ from worker.oci.registry import manifests
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor
 from worker.oci.signatures.documents import SIGNATURE
-from worker.oci.signatures.reading import read_documents
-from worker.oci.signatures.verification import Requirements, Verdict, verify
+from worker.oci.signatures.examination import examine, require_passed
 from worker.oci.signatures.writing import store_bundle, store_tag_signature
-
-VERIFIED_WITHIN = timedelta(seconds=15)
-"""The time limit after which a slow registry is reported, before the attempt times out."""
 
 MAX_SHOWN = 50
 
@@ -65,10 +56,11 @@ async def verify_signatures(
     """
     target = command.target
     login = await find_login(grants, target, "pull", tools) if command.registry_id else None
-    digest, verdict, gaps = await _examine(target, login, command.policy, tools)
+    examined = await examine(target, login, command.policy, await tools.connection_settings())
+    verdict = examined.verdict
     return SignatureResult(
-        reference=str(target.with_digest(digest)),
-        digest=digest,
+        reference=str(target.with_digest(examined.digest)),
+        digest=examined.digest,
         proofs=tuple(
             SignatureProof(
                 predicate_type=one.predicate_type, fingerprint=one.fingerprint, form=one.form
@@ -79,7 +71,7 @@ async def verify_signatures(
             PolicyViolation(code=one.code, message=one.message)
             for one in verdict.violations[:MAX_SHOWN]
         ),
-        gaps=gaps[:MAX_SHOWN],
+        gaps=examined.gaps[:MAX_SHOWN],
     )
 
 
@@ -89,47 +81,10 @@ async def hold_to_policy(
     """Check the signatures of an image that is to be pulled; return what is to be warned about.
 
     Raises:
-        RegistryError: under ``enforce``, the code of the first violation; ``conn_timeout`` … if the
-            registry cannot be asked.
+        RegistryError: as `examine` and `require_passed`.
     """
-    _, verdict, gaps = await _examine(target, login, policy, tools)
-    if not verdict.violations:
-        return ()
-    messages = tuple(f"{one.message} ({one.code})" for one in verdict.violations)
-    if policy.mode == "enforce":
-        first, *others = verdict.violations
-        evidence = "; ".join([*(one.message for one in others), *gaps])
-        raise RegistryError(
-            first.code, f"the policy refuses {target}: {first.message}", evidence=evidence[:1000]
-        )
-    return messages
-
-
-async def _examine(
-    target: Reference, login: Login | None, policy: SignaturePolicy, tools: Tools
-) -> tuple[str, Verdict, tuple[str, ...]]:
-    """Return the image's digest, the verdict, and what could not be read."""
-    required = Requirements(
-        tuple(PublicKey.parse(one) for one in policy.public_keys),
-        frozenset(policy.predicate_types),
-    )
-    try:
-        async with (
-            asyncio.timeout(VERIFIED_WITHIN.total_seconds()),
-            await _open(target, login, tools) as registry,
-        ):
-            digest = target.digest
-            if digest is None:
-                found = await manifests.describe(registry, target.repository, target.target)
-                digest = found.digest
-            documents, gaps = await read_documents(registry, target.repository, digest)
-    except TimeoutError as error:
-        raise RegistryError(
-            FaultCode.CONN_TIMEOUT,
-            f"the signatures of {target} could not be read within "
-            f"{VERIFIED_WITHIN.total_seconds():g} s",
-        ) from error
-    return digest, verify(digest, documents, required), gaps
+    examined = await examine(target, login, policy, await tools.connection_settings())
+    return require_passed(policy, target, examined)
 
 
 def _make(form: SignatureForm, target: Reference, subject: Descriptor, grants: Grants) -> Stored:

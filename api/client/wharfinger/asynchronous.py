@@ -3631,13 +3631,17 @@ class AsyncSignaturePolicyProcedures(AsyncGroup):
         mode: Literal["off", "warn", "enforce"] | Omit = OMIT,
         signing_key_ids: list[str] | Omit = OMIT,
         predicate_types: list[str] | Omit = OMIT,
+        base_registries: list[str] | Omit = OMIT,
+        publishers: list[models.PublisherInput] | Omit = OMIT,
         inherit: bool | Omit = OMIT,
     ) -> models.Policy:
         """Set the signature policy of an application, or of the organization by default.
 
-        `enforce` refuses to deploy or roll back to an image that does not satisfy it: on each
-        server, before the image is pulled. `warn` deploys it and adds a warning to the job.
-        Deployments that were requested earlier keep the policy of that time.
+        `enforce` refuses to deploy or roll back to an image that does not satisfy it: control
+        checks it before a server is told to pull, and each server before it pulls. It also
+        refuses builds on bases that the policy does not allow. `warn` goes on and adds a
+        warning to the job. Deployments and builds that were requested earlier keep the policy
+        of that time.
 
         Needs an API key with the role `admin`.
 
@@ -3646,6 +3650,8 @@ class AsyncSignaturePolicyProcedures(AsyncGroup):
             mode: `off`, `warn`, or `enforce`, which refuses to deploy.
             signing_key_ids: Ids of the keys, one of which has to have signed.
             predicate_types: Types of the attestations that are required.
+            base_registries: Registries from which the bases of builds may be; by default all.
+            publishers: Publishers, whose images have to be signed by keys of their own.
             inherit: Whether the application gets the organization's policy again.
         """
         return await self._call(
@@ -3658,6 +3664,8 @@ class AsyncSignaturePolicyProcedures(AsyncGroup):
                     "mode": mode,
                     "signingKeyIds": signing_key_ids,
                     "predicateTypes": predicate_types,
+                    "baseRegistries": base_registries,
+                    "publishers": publishers,
                     "inherit": inherit,
                 },
             )

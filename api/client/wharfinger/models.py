@@ -528,6 +528,7 @@ FaultCode = Annotated[
         "scanner_missing",
         "scan_failed",
         "vulnerabilities_found",
+        "base_not_allowed",
     ],
     OPEN,
 ]
@@ -627,6 +628,7 @@ class WaitingReason(Model):
             "credential_refused",
             "credential_untested",
             "login_pending",
+            "signatures_unchecked",
             "quota",
             "server_limit",
             "registry_limit",
@@ -753,16 +755,11 @@ class Package(Model):
     version: str
 
 
-class Policy(Model):
-    """A policy; `source` says whether it is the application's own or the organization's.
+class Publisher(Model):
+    """A publisher, and the keys of which one has to have signed its images."""
 
-    One signature by any of the keys is enough, and one attestation of each of `predicateTypes`.
-    """
-
-    mode: Annotated[Literal["off", "warn", "enforce"], OPEN]
+    prefix: str
     signing_key_ids: list[str]
-    predicate_types: list[str]
-    source: Annotated[Literal["application", "organization"], OPEN]
 
 
 ProbeOutcome = Annotated[Literal["ok", "failed", "warning", "skipped", "not_run"], OPEN]
@@ -779,6 +776,13 @@ class Proof(Model):
     predicate_type: str
     fingerprint: str
     form: str
+
+
+class PublisherInput(Model):
+    """Images below `prefix` (`docker.io/library`) have to be signed by one of these keys."""
+
+    prefix: str
+    signing_key_ids: list[str]
 
 
 class QueuedData(Model):
@@ -1686,6 +1690,23 @@ class Matches(Model):
     matches: list[Match]
     left_out: int
     applications_without_sbom: int
+
+
+class Policy(Model):
+    """A policy; `source` says whether it is the application's own or the organization's.
+
+    One signature by any of the keys is enough, and one attestation of each of `predicateTypes`.
+    A ready image of one of the `publishers` has to be signed by that publisher instead. Builds
+    may use bases of `baseRegistries` only, if there are any; bases of publishers have to be
+    signed too.
+    """
+
+    mode: Annotated[Literal["off", "warn", "enforce"], OPEN]
+    signing_key_ids: list[str]
+    predicate_types: list[str]
+    base_registries: list[str]
+    publishers: list[Publisher]
+    source: Annotated[Literal["application", "organization"], OPEN]
 
 
 class ProbeStageResult(Model):

@@ -12,6 +12,7 @@ from api.console.pages import (
     registries,
     servers,
     sign_in,
+    signing,
     webhooks,
 )
 
@@ -23,6 +24,7 @@ ROUTES = (
     *registries.ROUTES,
     *jobs.ROUTES,
     *images.ROUTES,
+    *signing.ROUTES,
     *applications.ROUTES,
     *servers.ROUTES,
     *webhooks.ROUTES,

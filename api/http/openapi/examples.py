@@ -304,6 +304,8 @@ EXAMPLES: Mapping[str, Example] = {
             "mode": "enforce",
             "signingKeyIds": [SIGNING_KEY_ID],
             "predicateTypes": ["https://spdx.dev/Document"],
+            "baseRegistries": SIGNATURE_POLICY["baseRegistries"],
+            "publishers": SIGNATURE_POLICY["publishers"],
         },
         SIGNATURE_POLICY,
     ),

@@ -453,6 +453,8 @@ SIGNATURE_POLICY: Example = {
     "mode": "enforce",
     "signingKeyIds": [SIGNING_KEY_ID],
     "predicateTypes": ["https://spdx.dev/Document"],
+    "baseRegistries": ["docker.io/library", "ghcr.io"],
+    "publishers": [{"prefix": "docker.io/library", "signingKeyIds": [SIGNING_KEY_ID]}],
     "source": "application",
 }
 SCAN_POLICY: Example = {

@@ -69,6 +69,8 @@ SELECT j.*,
                  OR j.command->'images' @> jsonb_build_array(jsonb_build_object('registry_id', r.registry_id))
                  OR j.command->'bases' @> jsonb_build_array(jsonb_build_object('registry_id', r.registry_id)))
        ) AS lacks_login,
+       -- Control compares the image's signatures with the policy first, see `signature_checks.py`.
+       j.kind = 'image.pull' AND coalesce(j.command->>'control_check' = 'due', false) AS lacks_check,
        login.keys AS login_keys, login.base_keys,
        login.keys && coalesce((SELECT array_agg(h.key) FROM public.held_login h), '{}')
          OR login.base_keys && coalesce((

@@ -73,7 +73,7 @@ WITH RECURSIVE queue AS (
         FROM queued_job
        WHERE server_id = a.server_id AND job_class = a.job_class AND fair_key = a.fair_key
          AND is_due AND NOT is_restored AND needs IS NULL AND NOT target_is_busy AND NOT lacks_login
-         AND NOT login_is_held
+         AND NOT login_is_held AND NOT lacks_check
          AND job_id <> ALL (%(aside)s) AND kind || '@' || version = ANY (a.kinds)
          AND (job_class <> 'transfer' OR registry_id IS NULL
               OR registry_id NOT IN (SELECT registry_id FROM full_registry))

@@ -12,6 +12,15 @@ NO_SECRETS = {
     ("key remove", "key"): "the name or id of a key",
     ("host-key", "keys"): "public keys of a host",
     ("audit verify", "public_key"): "the file of a public key",
+    ("signing-key create", "public_key"): "the file of a public key",
+    **dict.fromkeys(
+        (
+            *(("signing-key show", "signing_key"), ("signing-key retire", "signing_key")),
+            *(("signing-key remove", "signing_key"), ("policy set", "signing_key")),
+            *(("image sign", "signing_key"), ("image verify", "signing_key")),
+        ),
+        "the name or id of a key",
+    ),
 }
 NAMES = [name for name, _ in leaves()]
 

@@ -17,6 +17,7 @@ from api.routers import PROCEDURES
 from tests.api.cli.registered import leaves
 from tests.api.cli.running import Ran, run
 from tests.api.cli.working import working
+from tests.api.deploying import DIGEST
 from tests.api.events.reading import serving
 from tests.api.field_probes import SCANNED
 from tests.api.fleet import TestServer
@@ -85,6 +86,8 @@ CASES = {
     "image tag": [Case("a:1 a:2")],
     "image ls": [Case("$registry"), Case("$registry myorg/app", instead=True)],
     "image inspect": [Case(FROM)],
+    "image sign": [Case(f"ghcr.io/myorg/my-app@{DIGEST} {TO} --with $signing")],
+    "image verify": [Case(FROM)],
     "compose pull": [Case("$compose_file"), Case("$compose_file --wait", instead=True)],
     "job list": [Case()],
     "job show": [Case("$job")],
@@ -121,6 +124,13 @@ CASES = {
     "key list": [Case()],
     "key create": [Case("pipeline")],
     "key remove": [Case("pipeline --yes")],
+    "signing-key list": [Case()],
+    "signing-key show": [Case("$signing")],
+    "signing-key create": [Case("made")],
+    "signing-key retire": [Case("made")],
+    "signing-key remove": [Case("made --yes")],
+    "policy show": [Case(), Case("--app kept")],
+    "policy set": [Case("--app kept --mode off --base-registry ghcr.io")],
     "user list": [Case()],
     "user invite": [Case("a@b.example")],
     "user invitations": [Case()],

@@ -124,6 +124,10 @@ SECRETS = ElsewhereTested("test_options.py", "test_secrets_go_where_the_options_
 TAGGED = ElsewhereTested(f"{WORK}/test_image.py", "test_an_image_gets_another_name")
 LISTED = ElsewhereTested(f"{WORK}/test_image.py", "test_the_names_in_a_registry_are_listed")
 INSPECTED = ElsewhereTested(f"{WORK}/test_image.py", "test_an_image_is_inspected")
+SIGNED = ElsewhereTested(f"{WORK}/test_image.py", "test_an_image_is_signed_and_verified")
+KEYS = "commands/accounts/test_signing_key.py"
+MADE_KEY = ElsewhereTested(KEYS, "test_a_key_is_made_shown_retired_and_removed")
+SET_POLICY = ElsewhereTested(KEYS, "test_a_policy_is_changed_in_the_parts_that_are_given")
 WAITED = ElsewhereTested(f"{WORK}/test_image.py", "test_the_exit_code_says_how_the_job_ended")
 PINNED = ElsewhereTested(f"{WORK}/test_compose.py", "test_the_pinned_file_is_written")
 PAGED = ElsewhereTested(f"{WORK}/test_job.py", "test_jobs_are_shown_by_page")
@@ -142,7 +146,18 @@ PEOPLE = ElsewhereTested(
 COMMIT = "a" * 40
 ARGUMENTS = {
     *("application", "archive", "build", "deployment", "delivery", "directory", "file", "hook"),
-    *("image", "job", "key", "keys", "name", "point", "registry", "repository", "server"),
+    *(
+        "image",
+        "job",
+        "key",
+        "signing_key",
+        "keys",
+        "name",
+        "point",
+        "registry",
+        "repository",
+        "server",
+    ),
     *("shell", "source", "target"),
     *("email", "invitation", "thing", "url", "user", "webhook"),
 }
@@ -483,6 +498,30 @@ COMMANDS = {
         },
     ),
     "sbom packages": Command([SCANNED], {"digest": [DIGEST]}),
+    "image sign": Command(
+        [],
+        dict.fromkeys(("image", "to", "signing_key", "form", "server", "key"), SIGNED),
+    ),
+    "image verify": Command(
+        [],
+        dict.fromkeys(("image", "application", "signing_key", "source", "server"), SIGNED),
+    ),
+    "signing-key list": Command([], {}),
+    "signing-key show": Command([], dict.fromkeys(("signing_key", "output"), MADE_KEY)),
+    "signing-key create": Command([], dict.fromkeys(("name", "public_key", "output"), MADE_KEY)),
+    "signing-key retire": Command([], {"signing_key": MADE_KEY}),
+    "signing-key remove": Command([], {"signing_key": MADE_KEY, "yes": YES}),
+    "policy show": Command([], {"application": SET_POLICY}),
+    "policy set": Command(
+        [],
+        dict.fromkeys(
+            (
+                *("application", "mode", "signing_key", "predicate_type", "base_registry"),
+                *("publisher", "inherit"),
+            ),
+            SET_POLICY,
+        ),
+    ),
     "compose pull": Command(
         ["$compose_file"],
         {

@@ -33,6 +33,19 @@ RESULTS: dict[str, dict[str, Any]] = {
         "platforms": [{"platform": "linux/amd64", "digest": DIGEST, "size_bytes": 5}],
         "attachments": [{"kind": "signature", "digest": DIGEST, "tag": "sha256-a.sig"}],
     },
+    "signature.sign": {
+        "reference": f"ghcr.io/myorg/my-app@{DIGEST}",
+        "digest": DIGEST,
+        "fingerprint": "sha256:5",
+        "attached": [DIGEST],
+    },
+    "signature.verify": {
+        "reference": f"ghcr.io/myorg/my-app@{DIGEST}",
+        "digest": DIGEST,
+        "proofs": [{"predicate_type": "signature", "fingerprint": "sha256:5", "form": "tag"}],
+        "violations": [],
+        "gaps": [],
+    },
     "image.verify": {"reference": "x", "digest": DIGEST, "blobs": 2, "size_bytes": 5},
 }
 IMAGE = {"reference": "ghcr.io/myorg/my-app:1", "digest": DIGEST, "image_id": DIGEST}

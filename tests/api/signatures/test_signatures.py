@@ -5,10 +5,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from shared.jobs.commands import ImagePull, SignatureSign, parse_command
+from shared.jobs.commands import ImageBuild, ImagePull, SignatureSign, parse_command
 from shared.signatures.keys import SigningKey
+from shared.signatures.policy import SignaturePolicy
 from shared.vault import KeyRing, SealContext
-from tests.api.asking import create_registry
+from tests.api.asking import create_application, create_registry
 from tests.api.deploying import DIGEST, create_deployable, deploy, reconcile
 from tests.api.fleet import TestServer
 from tests.databases import Database
@@ -108,8 +109,8 @@ async def test_an_application_has_the_organizations_policy_until_it_gets_its_own
     await ask(client, "signaturePolicy.set", 400, inherit=True)
 
 
-async def test_the_pulls_of_a_deployment_carry_the_policy(
-    client: httpx2.AsyncClient, server: TestServer
+async def test_the_pulls_of_a_deployment_wait_with_the_policy_for_control_s_check(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
     application = await create_deployable(client, [server])
     key = await ask(client, "signingKey.create", name="release")
@@ -121,14 +122,64 @@ async def test_the_pulls_of_a_deployment_carry_the_policy(
         predicateTypes=[SPDX],
     )
 
-    await deploy(client, application["applicationId"])
+    deployed = await deploy(client, application["applicationId"])
 
-    job = await server.next_job()
-    command = parse_command(job.kind, job.command)
-    assert isinstance(command, ImagePull) and command.policy
+    [row] = database.execute("SELECT command, job_id FROM job WHERE kind = 'image.pull'")
+    command = ImagePull.model_validate(row[0])
+    job = await look(client, "job.one", jobId=deployed["deploymentId"])
+    assert (row[1], command.control_check) == (deployed["deploymentId"], "due")
+    assert job["waiting"]["code"] == "signatures_unchecked"
+    assert command.policy
     assert command.policy.public_keys == (key["publicKey"],)
     assert (command.policy.mode, command.policy.predicate_types) == ("enforce", (SPDX,))
     assert command.version == 2
+
+
+async def test_a_ready_image_is_held_to_the_key_of_its_publisher(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    ours, theirs = [await ask(client, "signingKey.create", name=name) for name in ("us", "them")]
+    publisher = {"prefix": "docker.io/library", "signingKeyIds": [theirs["signingKeyId"]]}
+    await ask(
+        client,
+        "signaturePolicy.set",
+        mode="enforce",
+        signingKeyIds=[ours["signingKeyId"]],
+        predicateTypes=[SPDX],
+        publishers=[publisher],
+    )
+    refused = await ask(client, "signingKey.remove", 409, signingKeyId=theirs["signingKeyId"])
+    found: list[SignaturePolicy] = []
+    for image in ("nginx", "ghcr.io/acme/nginx"):
+        chosen = {"dockerImage": f"{image}@{DIGEST}", "serverIds": [server.server_id]}
+        application = await create_application(client, appName=f"app-{len(found)}", **chosen)
+        body = {"applicationId": application["applicationId"]}
+        await ask(client, "application.deploy", **body)
+        [row] = database.execute(
+            "SELECT command->'policy' FROM job JOIN deployment USING (deployment_id)"
+            f" WHERE kind = 'image.pull' AND application_id = '{body['applicationId']}'"
+        )
+        found.append(SignaturePolicy.model_validate(row[0]))
+
+    assert refused["data"]["cause"]["code"] == "in_use"
+    assert [one.public_keys for one in found] == [(theirs["publicKey"],), (ours["publicKey"],)]
+    assert [one.predicate_types for one in found] == [(), (SPDX,)]
+
+
+async def test_a_build_carries_the_rules_for_its_bases(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    application = await create_deployable(client, [server])
+    await ask(client, "signaturePolicy.set", 400, mode="warn", baseRegistries=["no host"])
+    await ask(client, "signaturePolicy.set", mode="warn", baseRegistries=["ghcr.io/acme"])
+
+    await ask(client, "application.build", applicationId=application["applicationId"])
+
+    job = await server.next_job()
+    command = parse_command(job.kind, job.command)
+    assert isinstance(command, ImageBuild) and command.base_policy
+    assert (command.base_policy.mode, command.base_policy.allowed) == ("warn", ("ghcr.io/acme",))
+    assert command.version == 3
 
 
 async def test_a_deployment_without_a_policy_needs_no_new_worker(

@@ -18,7 +18,7 @@ from worker.local.images import make_image
 LISTS = (
     *("", "/registries", "/registries/new", "/matrix", "/jobs", "/images"),
     *("/applications", "/applications/new", "/rollbacks", "/servers", "/webhooks", "/audit"),
-    *("/people", "/keys", "/account", "/organizations"),
+    *("/people", "/keys", "/account", "/organizations", "/signing", "/signing/verify"),
     *("/sign-in", "/join/whi_link", "/reset/whr_link"),
 )
 SIZES = {"phone": (360, 740), "wall": (3840, 2160)}
@@ -32,6 +32,7 @@ def pages(port: Port, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     job_id = port.jobs.push(server_id, port.registry_id, "team/page:1")
     port.jobs.ended(job_id)
     hook_id = port.stack.call("webhook.create", {"url": "https://hooks.example.com/"})["webhookId"]
+    key = port.stack.call("signingKey.create", {"name": "pages"})
     deployment = deploy_application(port, server_id, tmp_path_factory.mktemp("page"))
     chosen = {"applicationId": deployment["applicationId"]}
     wait_until(lambda: bool(port.stack.call("rollback.all", chosen)), seconds=60)
@@ -50,7 +51,16 @@ def pages(port: Port, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         *(
             f"{application}{part}"
             for part in (
-                *("", "/deployments", "/builds", "/digests", "/logs", "/hooks", "/settings"),
+                *(
+                    "",
+                    "/deployments",
+                    "/builds",
+                    "/digests",
+                    "/logs",
+                    "/hooks",
+                    "/settings",
+                    "/signing",
+                ),
                 "/remove",
                 f"/rollbacks/{point['rollbackId']}",
             )
@@ -58,6 +68,8 @@ def pages(port: Port, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         f"/builds/{deployment['buildId']}",
         f"/deployments/{deployment['deploymentId']}",
         f"/rollbacks?applicationId={deployment['applicationId']}",
+        f"/signing/{key['signingKeyId']}/remove",
+        f"/signing/verify?image={port.registry.host}/team/page:1&registryId={port.registry_id}",
         *(f"/images/{action}" for action in ("push", "pull", "copy", "tag")),
         *("/jobs/cancel", "/jobs/retry"),
     ]

@@ -20,6 +20,7 @@ from shared.jobs.commands import ANY_REPOSITORY, ImageBuild
 from shared.jobs.results import ImageResult
 from shared.jobs.sources import GitSource, UploadSource
 from shared.reference import parse_reference
+from shared.signatures.policy import BasePolicy
 from shared.ssh.keys import DeployKey
 from tests.engines import is_engine
 from tests.fakes.git import TOKEN, GitServer, open_git_server
@@ -283,6 +284,18 @@ async def test_a_missing_base_is_named_before_the_build(
 
     assert error.code == FaultCode.IMAGE_NOT_FOUND
     assert str(base) in error.message
+
+
+async def test_a_base_of_a_registry_that_the_policy_excludes_is_refused_before_the_build(
+    job: Job,
+) -> None:
+    job.server.create("app").commit({"Dockerfile": b"FROM docker.io/library/nowhere:1\n"})
+
+    error = await job.fail(base_policy=BasePolicy(mode="enforce", allowed=("ghcr.io/acme",)))
+
+    assert error.code == FaultCode.BASE_NOT_ALLOWED
+    assert "FROM docker.io/library/nowhere:1" in error.message and "ghcr.io/acme" in error.message
+    assert "pulling" not in job.log
 
 
 @pytest.mark.parametrize("platform", ["", "--platform=linux/s390x "])

@@ -1,6 +1,7 @@
-"""``wharf image``: push, pull, copy and tag images, and look at what is in a registry."""
+"""``wharf image``: push, pull, copy, tag, sign images, and look at what is in a registry."""
 
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -10,16 +11,24 @@ from api.cli.client import call
 from api.cli.command import Shown, command
 from api.cli.completion import names_of
 from api.cli.follow.submitted import follow_submitted
-from api.cli.names import REGISTRY, SERVER, find_id
+from api.cli.names import APPLICATION, REGISTRY, SERVER, SIGNING_KEY, find_id
 from api.cli.output.answer import Answer, lines
 from api.cli.output.text import write_note
 from api.cli.output.units import show_bytes
 from api.cli.settings import ClientSettings
 
 app = typer.Typer(
-    help="Images: push, pull, copy, tag them, list and inspect those of a registry.",
+    help="Images: push, pull, copy, tag, sign, verify them, list and inspect those of a registry.",
     no_args_is_help=True,
 )
+
+
+class SignatureForm(StrEnum):
+    """Where and how a signature is stored."""
+
+    TAG = "tag"
+    BUNDLE = "bundle"
+
 
 PAGE = 500
 """The names that one request may ask for."""
@@ -197,6 +206,103 @@ def inspect(
     request = {"image": image, **_on(settings, server), **given(registryId=chosen)}
     found = call(settings, "image.inspect", request)
     return lines(found, [found["digest"]], _describe(found))
+
+
+@command(
+    app,
+    example="wharf image sign ghcr.io/acme/shop@sha256:5f1e… --to Production --with release",
+    shows="signature.sign",
+)
+def sign(
+    settings: ClientSettings,
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="The image with its registry's host and digest.")
+    ],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="REGISTRY",
+            help="The registry of the image, where the signature is stored.",
+            autocompletion=names_of(REGISTRY),
+        ),
+    ],
+    signing_key: Annotated[
+        str,
+        typer.Option(
+            "--with",
+            metavar="KEY",
+            help="The name or id of the signing key.",
+            autocompletion=names_of(SIGNING_KEY),
+        ),
+    ],
+    *,
+    form: Annotated[
+        list[SignatureForm] | None,
+        typer.Option(help="The form of cosign 2 (tag) or 3 (bundle); by default both."),
+    ] = None,
+    server: OnServer = None,
+    key: Key = None,
+) -> Answer:
+    """Sign an image's digest, and store the signature beside it in its registry."""
+    request = {
+        "image": image,
+        "registryId": find_id(settings, REGISTRY, to),
+        "signingKeyId": find_id(settings, SIGNING_KEY, signing_key),
+        **_on(settings, server),
+        **given(forms=[each.value for each in form or []] or None),
+    }
+    signed = call(settings, "signature.sign", request, key=key)
+    return lines(signed, [signed["digest"]], [signed["reference"]])
+
+
+@command(
+    app,
+    example="wharf image verify registry.example.com/team/my-app:1 --app web",
+    shows="signature.verify",
+)
+def verify(
+    settings: ClientSettings,
+    image: AtRegistry,
+    *,
+    application: Annotated[
+        str | None,
+        typer.Option(
+            "--app",
+            metavar="APP",
+            help="Require what this application's policy does; by default the organization's.",
+            autocompletion=names_of(APPLICATION),
+        ),
+    ] = None,
+    signing_key: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            metavar="KEY",
+            help="Require a signature by this key, and nothing else.",
+            autocompletion=names_of(SIGNING_KEY),
+        ),
+    ] = None,
+    source: From = None,
+    server: OnServer = None,
+) -> Answer:
+    """Compare the signatures beside an image with a policy, or with one key.
+
+    Exit code 1: a signature or an attestation is missing.
+    """
+    chosen = given(
+        registryId=find_id(settings, REGISTRY, source) if source else None,
+        applicationId=find_id(settings, APPLICATION, application) if application else None,
+        signingKeyId=find_id(settings, SIGNING_KEY, signing_key) if signing_key else None,
+    )
+    found = call(settings, "signature.verify", {"image": image, **_on(settings, server), **chosen})
+    texts = [
+        *(f"proved: {one['predicateType']} by {one['fingerprint']}" for one in found["proofs"]),
+        *(f"{one['code']}: {one['message']}" for one in found["violations"]),
+        *(f"not read: {gap}" for gap in found["gaps"]),
+        f"{found['reference']}: {'verified' if found['verified'] else 'refused'}",
+    ]
+    return lines(found, [found["digest"]], texts, code=0 if found["verified"] else 1)
 
 
 def _read_pages(

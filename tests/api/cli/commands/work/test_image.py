@@ -168,3 +168,37 @@ async def test_an_image_is_inspected(
     ]
     assert (quiet.code, quiet.out) == (0, f"{DIGEST}\n")
     assert [job.kind for job in done] == ["image.inspect", "image.inspect"]
+
+
+async def test_an_image_is_signed_and_verified(
+    client: httpx2.AsyncClient, url: str, server: TestServer
+) -> None:
+    await create_registry(client, registryName="ours")
+    await client.post("/api/signingKey.create", json={"name": "release"})
+    await client.post("/api/application.create", json={"name": "Web", "appName": "web"})
+    image, named = f"ghcr.io/myorg/my-app@{DIGEST}", ("--with", "release", "--server", "alp")
+    words = ("image", "sign", image, "--to", "ours", *named, "--form", "tag", "--key", "once")
+
+    async with working(server) as done:
+        signed = [await run(url, *words) for _ in range(2)]
+        proved = await run(url, "image", "verify", image, "--from", "ours", *named)
+    violations = [{"code": "signature_missing", "message": "not signed"}]
+    asking = asyncio.create_task(run(url, "image", "verify", image, "--app", "web"))
+    result = {"reference": image, "digest": DIGEST, "proofs": [], "gaps": ["a gap"]}
+    await server.succeed_next(result | {"violations": violations})
+    refused = await asking
+
+    sign, verify = done
+    assert [(ran.code, ran.out) for ran in signed] == [(0, f"{image}\n")] * 2
+    assert (sign.kind, sign.command["forms"], verify.kind) == (
+        "signature.sign",
+        ["tag"],
+        "signature.verify",
+    )
+    assert proved.out.splitlines() == ["proved: signature by sha256:5", f"{image}: verified"]
+    assert refused.code == 1
+    assert refused.out.splitlines() == [
+        "signature_missing: not signed",
+        "not read: a gap",
+        f"{image}: refused",
+    ]
