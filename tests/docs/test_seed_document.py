@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parent.parent
 PROVIDERS = "journeys/registries/test_providers.py"
 SEED = "api/test_seed.py"
 CLIENTS = "journeys/test_clients.py"
