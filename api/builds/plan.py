@@ -92,14 +92,23 @@ class BuildPlan:
         is_enforced = scan and isinstance(scan.command, ImageScan) and scan.command.is_enforced
         return scan if is_enforced else None
 
-    def needs_of(self, step: Step) -> list[str]:
-        """Return the ids of the jobs that a step needs."""
-        if step is self.make:
-            return []
-        if step is self.push:
-            return [self.make.job_id]
-        enforced = self.enforced_scan if step is self.retain else None
-        return [(enforced or self.published).job_id]
+    @property
+    def awaited(self) -> tuple[Step, Step | None]:
+        """Return the steps that a deployment waits for: the published one, an enforced scan."""
+        return self.published, self.enforced_scan
+
+    @property
+    def needs(self) -> Sequence[tuple[Step, Sequence[str]]]:
+        """Return the steps, each with the ids of the jobs that it needs."""
+        published, scan = self.published.job_id, self.enforced_scan
+        accepted = scan.job_id if scan else published
+        needed: tuple[tuple[Step | None, Sequence[str]], ...] = (
+            (self.make, ()),
+            (self.push, (self.make.job_id,)),
+            (self.scan, (published,)),
+            (self.retain, (accepted,)),
+        )
+        return [(step, needs) for step, needs in needed if step is not None]
 
 
 def make_build_plan(loaded: LoadedApplication, request: BuildRequest) -> BuildPlan:

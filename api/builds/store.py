@@ -78,10 +78,10 @@ def _submissions(plan: BuildPlan, policy: BasePolicy | None) -> list[Submission]
             exclusive_key=exclusive_key(step.command, plan.request.server_id),
             fair_key=plan.application.application_id,
             deadline=TRANSFER_DEADLINE,
-            needs=plan.needs_of(step),
+            needs=needs,
             job_id=step.job_id,
         )
-        for step in plan.steps
+        for step, needs in plan.needs
     ]
 
 

@@ -160,7 +160,7 @@ def _settings_of(application: Application) -> RunSettings:
 
 def _image_to_make(build: BuildPlan) -> Image:
     """Return where the image will be pulled from; its digest is in the result of the job."""
-    pushed, scan = build.published, build.enforced_scan
+    pushed, scan = build.awaited
     if isinstance(pushed.command, ImageBuild):
         raise _not_pushed("what is built is")
     return Image(

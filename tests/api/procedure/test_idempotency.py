@@ -326,7 +326,7 @@ def test_each_procedure_that_submits_a_job_takes_a_key() -> None:
         *("application.build", "application.deploy", "application.redeploy"),
         *("application.stop", "application.start", "application.reload"),
         *("rollback.rollback", "compose.pull", "server.check", "registry.rotate"),
-        *("job.retry", "signature.sign"),
+        *("job.retry", "scan.run", "signature.sign"),
     }
 
 

@@ -452,7 +452,7 @@ def test_the_order_of_the_kinds_is_a_matter_of_their_rules() -> None:
         ],
         [
             *("image.pull", "compose.pull", "service.replace", "container.replace"),
-            *("image.push", "image.copy", "image.delete", "signature.sign"),
+            *("image.push", "image.copy", "image.delete", "image.scan", "signature.sign"),
         ],
     )
     assert order == ["image.build", *quick, *transfers]
