@@ -13,7 +13,6 @@ from tests.compose.docker import PATH, Docker, Project
 from tests.compose.images import make_images
 from tests.compose.plane import Plane, wait_for
 from worker.local.engines import LocalEngine, engines_possible
-from worker.local.fleet import REGISTRY_NETWORK
 from worker.local.namespaces import Namespace
 
 ROOT = Path(__file__).parent.parent.parent
@@ -63,11 +62,7 @@ def engine(checkout: Path, built: Project) -> Iterator[LocalEngine]:
     with ExitStack() as stack:
         namespace = Namespace.create("compose")
         stack.callback(namespace.remove)
-        started = LocalEngine.start(
-            checkout.parent / "engine",
-            namespace=namespace,
-            insecure_registries=(REGISTRY_NETWORK,),
-        )
+        started = LocalEngine.start(checkout.parent / "engine", namespace=namespace)
         stack.callback(started.stop)
         yield started
 
@@ -85,7 +80,7 @@ def plane(engine: LocalEngine, built: Project) -> Iterator[Plane]:
     plane = Plane(project, engine, address, secrets)
     try:
         project("up", "--detach", "api", "control", "flower")
-        _wait_until_healthy(project, {"postgres", "redis", "api", "control", "flower"})
+        _wait_until_healthy(project, {"postgres", "redis", "tls", "api", "control", "flower"})
         token = plane.call("server.create", name="this-host")["joinToken"]
         (secrets / "join.token").write_text(token)
         project("--profile", "try", "up", "--detach")
@@ -99,6 +94,7 @@ def _write_settings(project: Project, engine: LocalEngine, address: str) -> None
     socket = Path(engine.docker_host.removeprefix("unix://"))
     settings = {
         "WHARF_ADDRESS": address,
+        "WHARF_REGISTRY_NETWORKS": "public,private,loopback",
         "DOCKER_SOCKET": str(socket),
         "DOCKER_GID": str(socket.stat().st_gid),
     }

@@ -3,8 +3,10 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
 
-import httpx2
+import psycopg
 import pytest
 
 from tests.compose.conftest import CANARY
@@ -24,6 +26,7 @@ print(json.dumps({{name: sorted(set(owners()[name])) for name in {OURS}}}))
 """
 OURS_ALONE = {name: ["wharfinger"] for name in OURS}
 CHUNK_BYTES = 1 << 24
+DATABASE_PORT = 4748
 
 
 @pytest.mark.parametrize("image", IMAGES)
@@ -44,7 +47,7 @@ def test_services_are_hardened_and_only_the_registry_runs_as_root(plane: Plane) 
     by_service = dict(zip(containers, states, strict=True))
 
     assert set(by_service) == {
-        *("postgres", "redis", "migrate", "api", "control", "worker", "flower", "registry")
+        *("postgres", "redis", "tls", "migrate", "api", "control", "worker", "flower", "registry")
     }
     for state in states:
         host = state["HostConfig"]
@@ -124,7 +127,43 @@ def test_the_main_job_runs_and_flower_shows_it(plane: Plane) -> None:
         plane.tasks,
         seconds=20,
     )
-    assert httpx2.get(f"http://{plane.address}:5555/api/tasks").status_code == 401
+    assert plane.get_from_flower(None).status_code == 401
+
+
+def test_every_published_port_has_tls_by_the_ca_of_this_installation(plane: Plane) -> None:
+    published = plane.published_ports()
+    reachable = {port for address, port in published if address != "127.0.0.1"}
+
+    hosts = [plane.hosts_at(port) for port in reachable - {DATABASE_PORT}]
+    url = urlsplit(plane.secret("api.database.url"))
+    options = f"sslmode=verify-full&sslrootcert={plane.secrets / 'ca.pem'}"
+    login = f"{url.username}:{url.password}@{plane.address}:{DATABASE_PORT}"
+    with psycopg.connect(f"postgresql://{login}/wharf?{options}") as connection:
+        user = connection.execute("SELECT current_user").fetchone()
+    with pytest.raises(psycopg.OperationalError, match="accepts TLS only"):
+        psycopg.connect(f"postgresql://{login}/wharf?sslmode=disable")
+
+    assert published - {("127.0.0.1", 5000)} == {(plane.address, port) for port in reachable}
+    assert reachable == {4747, DATABASE_PORT, 4749, 5555}
+    assert hosts == [{plane.address, "127.0.0.1", "localhost"}] * 3
+    assert user == ("wharf_api",)
+
+
+def test_the_key_of_the_ca_is_with_the_service_that_issues_certificates_alone(
+    plane: Plane,
+) -> None:
+    containers = plane.project.containers()
+    states = json.loads(plane.project.docker("inspect", *containers.values()))
+
+    def has_key(state: dict[str, Any]) -> bool:
+        return any(mount["Source"].endswith("/ca.key") for mount in state["Mounts"])
+
+    holders = {name for name, state in zip(containers, states, strict=True) if has_key(state)}
+    seen = plane.project("exec", "-T", "api", "ls", "/run/tls", "/run/secrets").split()
+
+    assert holders == {"tls"}
+    assert "api.pem" in seen
+    assert "ca.key" not in seen
 
 
 def test_a_second_up_keeps_what_is_stored_and_a_new_migration_does_no_harm(plane: Plane) -> None:

@@ -18,6 +18,8 @@ ELSEWHERE = {
     "mkdir -p .data/secrets": "compose/conftest.py",
     "docker run --rm --user": "compose/conftest.py",
     'echo "DOCKER_GID': "compose/conftest.py",
+    "export WHARF_URL=https:": "compose/conftest.py",
+    'export WHARF_API_KEY="$(cat': "compose/conftest.py",
     "printf %s": "compose/conftest.py",
     "wharf migrate": "shared/migrations/test_schema.py",
     "wharf api": "api/test_main.py",

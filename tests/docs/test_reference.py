@@ -71,6 +71,6 @@ OTHERS = {
         "credential.rotated",
         "credential.rotation_refused",
     ),
-    *("WHARF_ADDRESS", "registry.password"),
+    *("WHARF_ADDRESS", "WHARF_NAME", "registry.password"),
 }
 """Kinds of jobs, events of webhooks, entries of the audit log, and what only compose.yaml knows."""

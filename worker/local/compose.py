@@ -4,6 +4,7 @@
 DIRECTORY/        0700: nobody else gets to its files, although all may read some
   passwords.json  0600, all that was drawn by lot; the other files are made of it anew each time
   vault.private   0644, kept: what is stored in the database opens with nothing else
+  ca.key          0644, kept: the key of the internal CA, with its certificate in ca.pem
   join.token      0644, kept: empty until an operator puts in what `server.create` answered
   …               0644
 ```
@@ -23,6 +24,7 @@ from shared.errors import SetupError, in_sentences
 from shared.vault import PrivateKey
 from worker.broker_users import RULES, make_access_list
 from worker.local.directory import PrivateDirectory
+from worker.local.tls.authority import CERTIFICATE, KEY, Authority
 
 POSTGRES = ("postgres", "wharf_owner", "wharf_api", "wharf_control")
 OTHERS = ("admin key", "flower login", "registry login")
@@ -49,7 +51,7 @@ def write_secrets(path: Path) -> None:
     """Make what is missing in ``path``.
 
     Raises:
-        SetupError: the directory cannot be used.
+        SetupError: the directory or the CA in it cannot be used.
     """
     directory = PrivateDirectory.open(path)
     try:
@@ -58,10 +60,12 @@ def write_secrets(path: Path) -> None:
             _keep(directory, "vault.private", lambda: PrivateKey.generate().text()).split()[0]
         )
         _keep(directory, "join.token", str)
+        authority = _keep_authority(directory.path)
         files = {
             **_database_files(drawn),
             **_broker_files(drawn),
             "vault.public": str(vault.public),
+            "ca.sha256": authority.fingerprint,
             "admin.key": f"wharf_{drawn['admin key']}",
             "flower.login": f"{USER}:{drawn['flower login']}",
             **_registry_files(drawn["registry login"]),
@@ -98,6 +102,14 @@ def _broker_files(drawn: Mapping[str, str]) -> dict[str, str]:
 def _registry_files(password: str) -> dict[str, str]:
     proof = bcrypt.hashpw(password.encode(), bcrypt.gensalt(BCRYPT_ROUNDS)).decode()
     return {"registry.password": password, "registry.htpasswd": f"{USER}:{proof}\n"}
+
+
+def _keep_authority(path: Path) -> Authority:
+    exists = (path / CERTIFICATE).exists() or (path / KEY).exists()
+    authority = Authority.open(path) if exists else Authority.create(path)
+    for name in (CERTIFICATE, KEY):
+        (path / name).chmod(0o644)
+    return authority
 
 
 def _keep(directory: PrivateDirectory, name: str, make: Callable[[], str]) -> str:

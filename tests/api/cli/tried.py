@@ -339,7 +339,12 @@ COMMANDS = {
     "ca create": Command([], {"directory": CA}),
     "ca show": Command([], {"directory": CA}),
     "ca issue": Command([], dict.fromkeys(("directory", "name", "host"), CA)),
-    "ca serve": Command([], dict.fromkeys(("directory", "host", "database", "broker"), CA_SERVED)),
+    "ca serve": Command(
+        [],
+        dict.fromkeys(
+            ("directory", "host", "certificates", "database", "broker", "flower"), CA_SERVED
+        ),
+    ),
     "organization show": Command([], {}),
     "organization update": Command(
         [],

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import bcrypt
 import pytest
+import yaml
 
 from shared.errors import SetupError
 from shared.vault import KeyRing, PublicKey, SealContext
 from worker.local.compose import write_secrets
 from worker.local.directory import PrivateDirectory
+from worker.local.tls.authority import Authority
 
 COMPOSE = (Path(__file__).parents[3] / "compose.yaml").read_text()
 CONTEXT = SealContext("credential", "organization", "registry", "host", "user")
@@ -29,7 +31,7 @@ def test_the_files_are_those_that_compose_asks_for(tmp_path: Path) -> None:
 
 
 def test_a_service_gets_no_secret_that_it_does_not_name(tmp_path: Path) -> None:
-    named = set(re.findall(r"/run/secrets/([\w.]+)", COMPOSE)) | {"owner.sql"}
+    named = set(re.findall(r"/run/secrets/([\w.]+)", COMPOSE)) | {"owner.sql", "ca.key"}
     services = COMPOSE.partition("\nvolumes:\n")[0]
     given = set(re.findall(r"source: (\S+)", services))
     for names in re.findall(r"secrets: \[(.*)\]", services):
@@ -73,6 +75,24 @@ def test_the_keys_fit_one_another_also_while_one_is_rotated(tmp_path: Path) -> N
 
     sealed = PublicKey.parse(read(ours)["vault.public"]).seal("secret", CONTEXT)
     assert KeyRing.parse(newer).open(sealed, CONTEXT) == "secret"
+
+
+def test_the_pin_is_that_of_the_ca_which_is_kept(tmp_path: Path) -> None:
+    write_secrets(tmp_path)
+
+    authority = Authority.open(tmp_path)
+
+    assert read(tmp_path)["ca.sha256"] == authority.fingerprint
+
+
+def test_what_is_published_has_tls_and_only_one_service_has_the_key_of_the_ca() -> None:
+    services = yaml.safe_load(COMPOSE)["services"]
+    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    holders = {name for name, one in services.items() if "ca.key" in one.get("secrets", ())}
+
+    assert published.pop("registry") == ["127.0.0.1:5000:5000"]
+    assert set(published) == {"api", "tls"}
+    assert holders == {"tls"}
 
 
 def test_the_registry_takes_its_password(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from shared.tls import fingerprint_of
 from worker.local.tls.authority import CERTIFICATE, Authority
 from worker.local.tls.certificates import AuthoritySettings, Certificates, hosts_of, issue_to
 from worker.local.tls.relay import Address
-from worker.local.tls.service import API, BROKER, DATABASE, Port, find_authority, serve
+from worker.local.tls.service import API, NEGOTIATIONS, Port, find_authority, serve
 
 
 def main() -> None:
@@ -76,11 +76,14 @@ def run(arguments: argparse.Namespace, life: timedelta) -> None:
     Raises:
         SetupError: as `serve`.
     """
-    given = {DATABASE: arguments.database, BROKER: arguments.broker}
+    given = {name: getattr(arguments, name) for name in NEGOTIATIONS}
     ports = [Port(name, *pair) for name, pair in given.items() if pair is not None]
     directory = arguments.directory
     certificates = Certificates(
-        directory, tuple(arguments.host), (API, *(port.name for port in ports)), life
+        arguments.certificates or directory,
+        tuple(dict.fromkeys(arguments.host)),
+        (API, *(port.name for port in ports)),
+        life,
     )
     asyncio.run(serve(find_authority(directory), certificates, ports))
 
@@ -103,7 +106,8 @@ def _parse() -> argparse.Namespace:
     parts["issue"].add_argument("name")
     for name in ("issue", "serve"):
         parts[name].add_argument("--host", action="append", required=True)
-    for name in (DATABASE, BROKER):
+    parts["serve"].add_argument("--certificates", type=Path)
+    for name in NEGOTIATIONS:
         parts["serve"].add_argument(f"--{name}", type=_pair)
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Keep the certificates of one installation valid, and do TLS for its database and broker."""
+"""Keep the certificates of one installation valid, and do TLS for servers that have none."""
 
 import asyncio
 import contextlib
@@ -16,8 +16,12 @@ from worker.local.tls.authority import CERTIFICATE, KEY, Authority
 from worker.local.tls.certificates import Certificates
 from worker.local.tls.relay import Address, Negotiate, Relay, after_ssl_request, at_once
 
-API, DATABASE, BROKER = "api", "database", "broker"
-NEGOTIATIONS: dict[str, Negotiate] = {DATABASE: after_ssl_request, BROKER: at_once}
+API, DATABASE, BROKER, FLOWER = "api", "database", "broker", "flower"
+NEGOTIATIONS: dict[str, Negotiate] = {
+    DATABASE: after_ssl_request,
+    BROKER: at_once,
+    FLOWER: at_once,
+}
 
 LONGEST_PAUSE = timedelta(minutes=1)
 
@@ -26,7 +30,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Port:
-    """A published port: ``name`` is `DATABASE` or `BROKER`."""
+    """A published port: ``name`` is `DATABASE`, `BROKER` or `FLOWER`."""
 
     name: str
     listen: Address

@@ -54,6 +54,10 @@ def serve(
     directory: Directory,
     host: Hosts,
     *,
+    certificates: Annotated[
+        Path | None,
+        typer.Option(help="Where certificates are written; by default the directory of the CA."),
+    ] = None,
     database: Annotated[
         str | None,
         typer.Option(help="ADDRESS:PORT=HOST:PORT: where to listen, and the PostgreSQL behind."),
@@ -62,13 +66,22 @@ def serve(
         str | None,
         typer.Option(help="ADDRESS:PORT=HOST:PORT: where to listen, and the broker behind."),
     ] = None,
+    flower: Annotated[
+        str | None,
+        typer.Option(help="ADDRESS:PORT=HOST:PORT: where to listen, and the Flower behind."),
+    ] = None,
 ) -> None:
-    """Renew certificates at two thirds of their life; do TLS for a database and a broker.
+    """Renew certificates at two thirds of their life; do TLS for a database, a broker and Flower.
 
     It makes the CA if there is none, and api.pem for the API, which reads it again by itself.
     """
-    given = {"--database": database, "--broker": broker}
-    words = [word for option, pair in given.items() if pair for word in (option, pair)]
+    given = {
+        "--certificates": str(certificates) if certificates else None,
+        "--database": database,
+        "--broker": broker,
+        "--flower": flower,
+    }
+    words = [word for option, text in given.items() if text for word in (option, text)]
     become(MODULE, "serve", str(directory), *_host_words(host), *words)
 
 

@@ -55,12 +55,18 @@ def test_a_ca_is_created_shown_and_issues_certificates(tmp_path: Path) -> None:
 
 
 def test_served_certificates_renew_themselves_and_a_stop_is_clean(tmp_path: Path) -> None:
-    directory, port = tmp_path / "ca", free_port()
+    directory, certificates, port = tmp_path / "ca", tmp_path / "certificates", free_port()
+    certificates.mkdir()
     with socket.create_server((HOST, 0)) as behind:
         pair = f"{HOST}:{port}={HOST}:{behind.getsockname()[1]}"
-        words = ("serve", str(directory), "--host", HOST, "--broker", pair, "--database")
+        words = ("serve", str(directory), "--host", HOST, "--host", HOST, "--flower", pair)
+        others = [f"{HOST}:{free_port()}={HOST}:1" for _ in range(2)]
         process = subprocess.Popen(
-            (sys.executable, "-m", "api.cli.main", "ca", *words, f"{HOST}:{free_port()}={HOST}:1"),
+            (
+                *(sys.executable, "-m", "api.cli.main", "ca", *words),
+                *("--certificates", str(certificates)),
+                *("--database", others[0], "--broker", others[1]),
+            ),
             env={**os.environ, "WHARF_CERTIFICATE_SECONDS": "3"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -76,4 +82,7 @@ def test_served_certificates_renew_themselves_and_a_stop_is_clean(tmp_path: Path
     assert len(seen) == 3, output
     assert process.returncode == 0
     assert "Traceback" not in output
-    assert {"api.pem", "broker.pem", "database.pem"} <= {one.name for one in directory.iterdir()}
+    assert {one.name for one in directory.iterdir()} == {"ca.key", "ca.pem"}
+    assert {one.name for one in certificates.iterdir()} == {
+        *("api.pem", "broker.pem", "database.pem", "flower.pem")
+    }
