@@ -16,8 +16,8 @@ RECORD_OUTCOME = """
          (array_agg(j.error ORDER BY step) FILTER (WHERE j.state <> 'succeeded'))[1] AS error,
          max(substring(j.result->>'revision' from '^[0-9A-Za-z._-]{1,100}$')) AS revision,
          max(j.result->>'digest') FILTER (WHERE j.kind = 'image.pull') AS pulled,
-         max(j.result->>'digest') FILTER (WHERE step = 2) AS pushed,
-         max(j.result->>'digest') FILTER (WHERE step = 3) AS copied
+         max(j.result->>'digest') FILTER (WHERE j.job_id = b.push_job_id) AS pushed,
+         max(j.result->>'digest') FILTER (WHERE j.job_id = b.retain_job_id) AS copied
     FROM due JOIN build b ON b.build_id = due.row_id
    CROSS JOIN unnest(ARRAY[make_job_id, push_job_id, scan_job_id, retain_job_id])
          WITH ORDINALITY AS steps (job_id, step)
