@@ -1,6 +1,5 @@
 """TLS: clients with the certificates that the machine trusts, and servers with their own."""
 
-import hashlib
 import ssl
 from dataclasses import dataclass, field
 from functools import cache
@@ -9,6 +8,9 @@ from typing import Self
 
 import httpx2
 import structlog
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from shared.errors import SetupError
 
@@ -31,9 +33,27 @@ def fingerprint_of(pem: str) -> str:
     """Return the SHA-256 of a certificate's DER form, in hexadecimal.
 
     Raises:
-        ValueError: not a certificate in PEM.
+        ValueError: not one certificate in PEM.
     """
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.strip())).hexdigest()
+    return _read_certificate(pem).fingerprint(SHA256()).hex()
+
+
+def write_certificate(pem: str) -> str:
+    """Return the one certificate of a text in PEM, without anything that is beside it.
+
+    OpenSSL trusts every certificate of a file, so nothing else may come into it.
+
+    Raises:
+        ValueError: not one certificate in PEM.
+    """
+    return _read_certificate(pem).public_bytes(Encoding.PEM).decode()
+
+
+def _read_certificate(pem: str) -> Certificate:
+    certificates = load_pem_x509_certificates(pem.encode())
+    if len(certificates) != 1:
+        raise ValueError(f"{len(certificates)} certificates instead of one")
+    return certificates[0]
 
 
 @dataclass

@@ -98,7 +98,7 @@ def _enrol(state: StateDirectory, settings: WorkerSettings) -> Enrolment:
 def _broker_url(settings: WorkerSettings, state: StateDirectory, enrolment: Enrolment) -> str:
     """Return the URL of the shared broker user if one is set, else of this server's own user."""
     if settings.broker_url is not None:
-        return settings.broker_url.get_secret_value()
+        return verified_broker_url(settings.broker_url.get_secret_value(), state.ca_file)
     if enrolment.broker_url is None:
         raise SetupError(
             "the API did not report the address of the broker",

@@ -8,7 +8,7 @@ import httpx2
 
 from shared.errors import SetupError
 from shared.networks import is_loopback
-from shared.tls import fingerprint_of
+from shared.tls import fingerprint_of, write_certificate
 from worker.server.identity import Enrolment, StateDirectory
 
 CA = "/ca.pem"
@@ -21,13 +21,16 @@ CA_REMEDY = (
 def require_authority(state: StateDirectory, url: str | None, pin: str | None) -> Path | None:
     """Return the file of the CA that this server trusts; ``None``: those of the system.
 
-    With a pin that the stored CA does not have, the CA is fetched from the API and stored.
+    With a pin that the stored CA does not have, the CA is fetched from the API and stored. A server
+    with a pin or a stored CA uses no address of the API without TLS.
 
     Raises:
-        SetupError: the API cannot be reached, or has another CA.
+        SetupError: the API has no TLS, cannot be reached, or has another CA.
     """
     stored = state.ca_file
-    if pin is None or (stored is not None and fingerprint_of(stored.read_text()) == pin):
+    if url is not None and (pin is not None or stored is not None):
+        _require_tls(url)
+    if pin is None or (stored is not None and _has_fingerprint(stored, pin)):
         return stored
     if url is None:
         raise SetupError(
@@ -45,15 +48,9 @@ def fetch_authority(url: str, pin: str) -> str:
     Raises:
         SetupError: the API has another CA, none, or cannot be reached.
     """
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-        raise SetupError(
-            f"{url} has no TLS, so its CA cannot be pinned",
-            remedy="Set WHARF_URL to the https:// address of the API, or unset WHARF_CA_SHA256.",
-        )
     text = _download(url.rstrip("/") + CA)
     try:
-        found = fingerprint_of(text)
+        found, certificate = fingerprint_of(text), write_certificate(text)
     except ValueError as error:
         raise SetupError(f"{url} has no certificate of a CA", remedy=CA_REMEDY) from error
     if found != pin:
@@ -62,7 +59,7 @@ def fetch_authority(url: str, pin: str) -> str:
             remedy="Another machine may answer in place of the API: this server did not join. "
             f"If the CA was replaced, use the new pin. {CA_REMEDY}",
         )
-    return text
+    return certificate
 
 
 def secure(enrolment: Enrolment) -> Enrolment:
@@ -77,11 +74,34 @@ def secure(enrolment: Enrolment) -> Enrolment:
 
 
 def verified_broker_url(url: str, ca_file: Path | None) -> str:
-    """Return the URL with which Celery and redis-py verify the broker by the pinned CA."""
-    if ca_file is None or urlsplit(url).scheme != "rediss":
+    """Return the URL with which Celery and redis-py verify the broker by the pinned CA.
+
+    With a CA it has TLS, but for loopback addresses.
+    """
+    if ca_file is None:
+        return url
+    url = _encrypt(url)
+    if urlsplit(url).scheme != "rediss":
         return url
     separator = "&" if urlsplit(url).query else "?"
     return f"{url}{separator}ssl_cert_reqs=required&ssl_ca_certs={quote(str(ca_file), safe='')}"
+
+
+def _require_tls(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise SetupError(
+            f"{url} has no TLS, and this server pins a CA",
+            remedy="Set WHARF_URL to the https:// address of the API, or, to join without TLS, "
+            "unset WHARF_CA_SHA256 and remove ca.pem from the state directory.",
+        )
+
+
+def _has_fingerprint(file: Path, pin: str) -> bool:
+    try:
+        return fingerprint_of(file.read_text()) == pin
+    except ValueError:
+        return False
 
 
 def _verify_in_full(url: str) -> str:

@@ -97,6 +97,44 @@ async def test_the_pinned_ca_in_the_hands_of_another_server_does_not_help(tmp_pa
     assert not (tmp_path / "state" / "server.json").exists()
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_a_ca_beside_the_pinned_one_is_not_trusted(
+    state: StateDirectory, tmp_path: Path, *, is_first: bool
+) -> None:
+    true, other = (Authority.create(tmp_path / name) for name in ("true", "other"))
+    texts = [(tmp_path / name / "ca.pem").read_text() for name in ("true", "other")]
+    shown = "".join(texts if is_first else reversed(texts))
+    async with serving_api(tmp_path / "ca", shown) as (url, _):
+        with pytest.raises(SetupError, match="no certificate of a CA"):
+            await asyncio.to_thread(require_authority, state, url, true.fingerprint)
+
+    assert other.fingerprint != true.fingerprint
+    assert state.ca_file is None
+
+
+async def test_only_the_certificate_of_an_answer_is_stored(
+    state: StateDirectory, tmp_path: Path
+) -> None:
+    pin = Authority.create(tmp_path / "true").fingerprint
+    text = (tmp_path / "true" / "ca.pem").read_text()
+    async with serving_api(tmp_path / "ca", f"a remark\n{text}another one\n") as (url, _):
+        stored = await asyncio.to_thread(require_authority, state, url, pin)
+
+    assert stored is not None
+    assert stored.read_text().strip() == text.strip()
+
+
+async def test_a_server_that_has_the_ca_uses_no_address_without_tls(
+    state: StateDirectory, tmp_path: Path
+) -> None:
+    async with serving_api(tmp_path / "ca") as (url, pin):
+        await asyncio.to_thread(require_authority, state, url, pin)
+
+    for given in (pin, None):
+        with pytest.raises(SetupError, match="has no TLS"):
+            require_authority(state, "http://10.0.0.5:4747", given)
+
+
 @pytest.mark.parametrize("shown", ["", "<html>", "-----BEGIN CERTIFICATE-----\n" + "A" * 100_000])
 async def test_an_answer_without_a_certificate_is_refused(
     state: StateDirectory, tmp_path: Path, shown: str
@@ -143,9 +181,14 @@ def test_only_links_that_leave_the_machine_need_tls(
     assert (found.database_url, found.broker_url) == secured
 
 
-def test_a_broker_without_tls_gets_no_parameters_of_tls() -> None:
-    assert verified_broker_url("redis://broker/0", Path("/ca.pem")) == "redis://broker/0"
-    assert "?a=b&ssl_cert_reqs" in verified_broker_url("rediss://broker/0?a=b", Path("/ca.pem"))
+def test_a_server_that_pins_a_ca_reaches_the_broker_by_tls() -> None:
+    ca = Path("/ca.pem")
+
+    assert verified_broker_url("redis://broker/0", ca).startswith("rediss://broker/0?ssl_cert_reqs")
+    assert "?a=b&ssl_cert_reqs" in verified_broker_url("rediss://broker/0?a=b", ca)
+    for near in ("redis://127.0.0.1/0", "unix:///run/valkey.sock"):
+        assert verified_broker_url(near, ca) == near
+    assert verified_broker_url("redis://broker/0", None) == "redis://broker/0"
 
 
 @pytest.mark.parametrize(
