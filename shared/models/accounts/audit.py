@@ -105,7 +105,10 @@ class AuditSegment(SQLModel, table=True):
 
 
 class AuditForwarded(SQLModel, table=True):
-    """The last entry of an organization's chain that a destination took; this is its URL."""
+    """The last entry of an organization's chain that a destination took; this is its URL.
+
+    A control process sends the next ones until ``claimed_until``.
+    """
 
     __tablename__ = "audit_forwarded"
 
@@ -113,6 +116,7 @@ class AuditForwarded(SQLModel, table=True):
     organization_id: str = Field(primary_key=True, foreign_key=ORGANIZATION)
     sequence: int = _number()
     forwarded_at: Moment = moment(default_now=True)
+    claimed_until: Moment = moment()
 
 
 class AuditKey(SQLModel, table=True):

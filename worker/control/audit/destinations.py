@@ -11,7 +11,6 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
@@ -23,7 +22,6 @@ from shared.audit.lines import write_line
 from shared.errors import SetupError, WharfError
 from shared.networks import is_loopback
 
-ATTEMPT = timedelta(seconds=15)
 SETTING = "WHARF_AUDIT_FORWARD"
 EXAMPLES = (
     "file:///var/log/wharfinger/audit.jsonl, syslog+tls://logs.example.com:6514 or "
@@ -42,7 +40,7 @@ class NotForwardedError(WharfError):
 
 
 class Destination(Protocol):
-    """``name`` is its URL, which has no secret."""
+    """``name`` is its URL, which has no secret: it is stored, logged and shown."""
 
     @property
     def name(self) -> str: ...
@@ -70,11 +68,17 @@ class FileDestination:
             raise _not_forwarded(self.name, error) from error
 
     def _append(self, text: str) -> None:
-        mode = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        with os.fdopen(os.open(self.path, mode, 0o600), "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        """Add whole lines: what was written before a failure is taken back."""
+        with os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", 0) as file:
+            former = file.seek(0, os.SEEK_END)
+            content = memoryview(text.encode())
+            try:
+                while content:
+                    content = content[file.write(content) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(former)
+                raise
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,8 @@ class SyslogDestination:
 
     async def send(self, entries: Sequence[Entry]) -> None:
         try:
-            async with asyncio.timeout(ATTEMPT.total_seconds()):
-                await self._write(b"".join(map(frame_message, entries)))
-        except (OSError, TimeoutError) as error:
+            await self._write(b"".join(map(frame_message, entries)))
+        except OSError as error:
             raise _not_forwarded(self.name, error) from error
 
     async def _write(self, content: bytes) -> None:
@@ -100,7 +103,6 @@ class SyslogDestination:
             await writer.drain()
         finally:
             writer.close()
-        await writer.wait_closed()
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,13 @@ class WebDestination:
             headers["Authorization"] = f"Bearer {self.token}"
         content = "".join(map(write_line, entries)).encode()
         try:
-            async with httpx2.AsyncClient(timeout=ATTEMPT.total_seconds()) as client:
-                answer = await client.post(self.name, content=content, headers=headers)
+            async with (
+                httpx2.AsyncClient() as client,
+                client.stream("POST", self.name, content=content, headers=headers) as answer,
+            ):
+                status = answer.status_code
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             raise _not_forwarded(self.name, error) from error
-        status = answer.status_code
         if not 200 <= status < 300:
             raise NotForwardedError(f"{self.name} answered {status} to entries of the audit log")
 
@@ -139,7 +143,11 @@ def parse_destinations(text: str, token: str | None = None) -> list[Destination]
         SetupError: one of them is not a URL of a destination.
     """
     urls = [part.strip() for part in text.split(",") if part.strip()]
-    return [_parse(url, token) for url in dict.fromkeys(urls)]
+    destinations = [_parse(url, token) for url in dict.fromkeys(urls)]
+    web = [one for one in destinations if isinstance(one, WebDestination)]
+    if token is not None and len(web) > 1:
+        raise _refused("there are two web endpoints, and only one may get the token")
+    return destinations
 
 
 def _parse(url: str, token: str | None) -> Destination:
@@ -150,6 +158,9 @@ def _parse(url: str, token: str | None) -> Destination:
         raise _refused("it is not a URL") from None
     if parts.username is not None or parts.password is not None:
         raise _refused("a URL has a user or password")
+    if parts.query or parts.fragment:
+        # The URL is shown in messages, so a token does not belong there.
+        raise _refused("a URL has a query")
     match parts.scheme:
         case "file" if not parts.netloc and parts.path.startswith("/"):
             return FileDestination(url, _require_writable(Path(parts.path)))

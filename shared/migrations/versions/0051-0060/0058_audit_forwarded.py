@@ -16,4 +16,5 @@ def upgrade() -> None:
         sa.Column('organization_id', sa.String(), sa.ForeignKey('organization.organization_id'), primary_key=True),
         sa.Column('sequence', sa.BigInteger(), nullable=False),
         sa.Column('forwarded_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+        sa.Column('claimed_until', sa.DateTime(timezone=True), nullable=True),
     )

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import resource
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -11,6 +13,7 @@ import pytest
 
 from shared.audit.entries import Entry
 from shared.audit.lines import parse_line
+from shared.database import open_pool
 from shared.errors import SetupError
 from tests.waiting import wait_until
 from tests.worker.control.audit.log import add_entries, chain, make_log
@@ -18,7 +21,7 @@ from tests.worker.control.endpoints import open_endpoint
 from tests.world import World
 from worker.control.audit.archive import Archive
 from worker.control.audit.destinations import Destination, frame_message, parse_destinations
-from worker.control.audit.forwarding import BATCH, Forwarding
+from worker.control.audit.forwarding import ATTEMPT, BATCH, Forwarding
 
 NOW = "UPDATE set_aside SET next_at = now()"
 
@@ -31,8 +34,11 @@ def entries_in(text: str) -> list[int]:
     return [one.sequence for one in entries]
 
 
-async def forward(world: World, destinations: Sequence[Destination]) -> float | None:
-    return await Forwarding(destinations).forward_due(world.control)
+async def forward(
+    world: World, destinations: Sequence[Destination], attempt: timedelta = ATTEMPT
+) -> float | None:
+    async with open_pool(world.database.url("wharf_control")) as pool:
+        return await Forwarding(destinations, attempt).forward_due(pool)
 
 
 @asynccontextmanager
@@ -116,6 +122,59 @@ async def test_an_endpoint_that_was_away_gets_what_it_missed_and_delays_no_other
     assert "t0ken-canary" not in str(await world.rows("SELECT * FROM audit_forwarded"))
 
 
+async def test_an_endpoint_that_hangs_is_given_up_and_delays_no_other(
+    world: World, tmp_path: Path
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    await make_log(world)
+    async with open_endpoint() as endpoint:
+        endpoint.begins = asyncio.Event().wait  # type: ignore[assignment]
+        url = endpoint.url.partition("?")[0]
+        destinations = parse_destinations(f"{url}, file://{path}")
+        await forward(world, destinations, timedelta(seconds=0.2))
+
+    assert entries_in(path.read_text()) == list(range(1, 10))
+    [aside] = await world.rows("SELECT row_id, message FROM set_aside")
+    assert (aside["row_id"], aside["message"].endswith("in time")) == (url, True)
+
+
+async def test_a_log_that_another_replica_sends_is_left_to_it(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    destinations = parse_destinations(f"file://{path}")
+    await make_log(world)
+    await world.owner.execute(
+        "INSERT INTO audit_forwarded (destination, organization_id, sequence, claimed_until)"
+        " VALUES (%s, %s, 3, now() + interval '1 minute')",
+        (f"file://{path}", world.organization_id),
+    )
+
+    await forward(world, destinations)
+    assert not path.exists()
+
+    await world.owner.execute("UPDATE audit_forwarded SET claimed_until = now()")
+    await forward(world, destinations)
+    assert entries_in(path.read_text()) == list(range(4, 10))
+
+
+async def test_a_full_disk_leaves_whole_lines(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.write_text("a line before\n")
+    await make_log(world)
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, former[1]))
+        await forward(world, parse_destinations(f"file://{path}"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_text() == "a line before\n"
+
+    await world.owner.execute(NOW)
+    await forward(world, parse_destinations(f"file://{path}"))
+    assert entries_in(path.read_text().removeprefix("a line before\n")) == list(range(1, 10))
+
+
 async def test_more_than_a_batch_is_sent_without_a_pause(world: World, tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     destinations = parse_destinations(f"file://{path}")
@@ -153,6 +212,7 @@ async def test_the_archive_keeps_entries_that_a_destination_does_not_have(
             "https://ann:s3cret@logs.example.com/",
             "syslog+tcp:///",
         ),
+        "https://logs.example.com/?token=s3cret",
         *("syslog+tls://logs.example.com:x", "file:///no/such/directory/audit.jsonl"),
     ],
 )
@@ -162,6 +222,14 @@ def test_a_destination_that_cannot_work_is_refused_at_the_start(text: str) -> No
 
     assert refused.value.message.startswith("WHARF_AUDIT_FORWARD")
     assert "s3cret" not in refused.value.message + refused.value.remedy
+
+
+def test_a_token_is_for_one_web_endpoint() -> None:
+    urls = "https://one.example.com/audit, https://two.example.com/audit"
+    assert len(parse_destinations(urls)) == 2
+
+    with pytest.raises(SetupError, match="only one may get the token"):
+        parse_destinations(urls, "s3cret")
 
 
 def test_the_length_of_a_syslog_message_counts_bytes() -> None:
