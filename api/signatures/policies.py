@@ -64,6 +64,9 @@ class PolicyOutput(Output):
     publishers: list[PublisherOutput]
     source: Literal["application", "organization"]
 
+    def as_stored(self) -> StoredPolicy:
+        return StoredPolicy.model_validate(self.model_dump(exclude={"source"}))
+
 
 class ChosenPolicy(Input):
     """Without `applicationId` it is the organization's policy."""
@@ -152,9 +155,9 @@ async def find_policy(
 
 
 async def load_public_keys(
-    session: AsyncSession, context: Context, signing_key_ids: list[str]
-) -> tuple[str, ...]:
-    """Return the public keys with these ids, as PEM.
+    session: AsyncSession, context: Context, signing_key_ids: frozenset[str]
+) -> dict[str, str]:
+    """Return the public keys with these ids, as PEM, each by its id.
 
     Raises:
         NotFoundError: the organization lacks one of them.
@@ -163,10 +166,10 @@ async def load_public_keys(
         SigningKey.organization_id == context.organization_id,
         col(SigningKey.signing_key_id).in_(signing_key_ids),
     )
-    found = (await session.exec(query.order_by(SigningKey.signing_key_id))).all()
+    found = (await session.exec(query)).all()
     if len(found) != len(signing_key_ids):
         raise NotFoundError("Signing key not found")
-    return tuple(key.public_key for key in found)
+    return {key.signing_key_id: key.public_key for key in found}
 
 
 def _list_keys(request: SetPolicy) -> list[str]:

@@ -46,7 +46,8 @@ class Verify(Input):
     """`image` has the host of its registry.
 
     Without `signingKeyId` the policy of the application, or of the organization, says what is
-    required.
+    required: a signature by a publisher if the application's ready image (without an application:
+    this image) is one of its `publishers`.
     """
 
     image: ImageName
@@ -154,7 +155,7 @@ async def verify(context: Context, request: Verify) -> VerifiedImage | Accepted:
         if request.registry_id is not None:
             named = await find_registry(session, context, request.registry_id)
             _require_at(named, target)
-        policy = await _find_policy(session, context, request)
+        policy = await _find_policy(session, context, request, target)
         found = await find_registries(session, context, [target.registry])
     server_id = await choose_server(
         context, request.server_id, among=named.allowed_servers if named else ()
@@ -179,16 +180,25 @@ async def verify(context: Context, request: Verify) -> VerifiedImage | Accepted:
     return VerifiedImage.model_validate(result.model_dump() | {"verified": not result.violations})
 
 
-async def _find_policy(session: AsyncSession, context: Context, request: Verify) -> SignaturePolicy:
-    """Return what the request requires: a signature by one key, or what a policy says."""
+async def _find_policy(
+    session: AsyncSession, context: Context, request: Verify, target: Reference
+) -> SignaturePolicy:
+    """Return what the request requires: a signature by one key, or what a policy says.
+
+    As in a deployment, the application's ready image names the publisher, wherever it is copied.
+    """
+    ready: Reference | None = target
     if request.application_id is not None:
-        await find_application(session, context, request.application_id)
+        application, _ = await find_application(session, context, request.application_id)
+        image = application.docker_image if application.source_type == "docker" else None
+        ready = parse_reference(image) if image else None
     if request.signing_key_id is not None:
         key = await find_signing_key(session, context, request.signing_key_id)
         return SignaturePolicy(public_keys=(key.public_key,))
-    held = await find_policy(session, context, request.application_id)
-    keys = await load_public_keys(session, context, held.signing_key_ids)
-    return SignaturePolicy(public_keys=keys, predicate_types=tuple(held.predicate_types))
+    stored = (await find_policy(session, context, request.application_id)).as_stored()
+    keys = await load_public_keys(session, context, stored.all_key_ids)
+    found = stored.for_image(ready, keys)
+    return found.model_copy(update={"mode": "enforce"}) if found else SignaturePolicy()
 
 
 def _require_at(registry: Registry, target: Reference) -> None:

@@ -96,20 +96,28 @@ class StoredPolicy(BaseModel):
     base_registries: tuple[str, ...] = ()
     publishers: tuple[StoredPublisher, ...] = ()
 
+    @property
+    def all_key_ids(self) -> frozenset[str]:
+        return frozenset(self.signing_key_ids).union(
+            *(one.signing_key_ids for one in self.publishers)
+        )
+
     def open_publishers(self, keys: Mapping[str, str]) -> tuple[PublisherKeys, ...]:
         return tuple(
             PublisherKeys(prefix=one.prefix, public_keys=_choose(keys, one.signing_key_ids))
             for one in self.publishers
         )
 
-    def for_image(self, ready: Reference | None, keys: Mapping[str, str]) -> SignaturePolicy:
-        """Return what an application's image has to be signed with.
+    def for_image(self, ready: Reference | None, keys: Mapping[str, str]) -> SignaturePolicy | None:
+        """Return what an application's image has to be signed with; ``None`` for nothing.
 
         The ``ready`` image of a publisher has to be signed by that publisher, and nothing else.
         """
         publishers = self.open_publishers(keys)
         if ready is not None and (publisher := find_publisher(ready, publishers)):
             return SignaturePolicy(mode=self.mode, public_keys=publisher.public_keys)
+        if not (self.signing_key_ids or self.predicate_types):
+            return None
         return SignaturePolicy(
             mode=self.mode,
             public_keys=_choose(keys, self.signing_key_ids),
@@ -138,7 +146,7 @@ class _Found:
 async def find_policy(
     connection: AsyncConnection[Any], application_id: str
 ) -> SignaturePolicy | None:
-    """Return the policy for an application's images; ``None`` if it is off."""
+    """Return the policy for an application's images; ``None`` if it asks for no signature."""
     found = await _find(connection, application_id)
     return found.stored.for_image(found.ready, found.keys) if found else None
 

@@ -5,7 +5,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from shared.jobs.commands import ImageBuild, ImagePull, SignatureSign, parse_command
+from shared.jobs.commands import (
+    ImageBuild,
+    ImagePull,
+    SignatureSign,
+    SignatureVerify,
+    parse_command,
+)
 from shared.signatures.keys import SigningKey
 from shared.signatures.policy import SignaturePolicy
 from shared.vault import KeyRing, SealContext
@@ -162,6 +168,50 @@ async def test_a_ready_image_is_held_to_the_key_of_its_publisher(
         found.append(SignaturePolicy.model_validate(row[0]))
 
     assert refused["data"]["cause"]["code"] == "in_use"
+    assert [one.public_keys for one in found] == [(theirs["publicKey"],), (ours["publicKey"],)]
+    assert [one.predicate_types for one in found] == [(), (SPDX,)]
+
+
+async def test_rules_for_bases_alone_ask_for_no_signature_of_the_image(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    application = await create_deployable(client, [server])
+    await ask(client, "signaturePolicy.set", mode="enforce", baseRegistries=["ghcr.io/acme"])
+
+    await deploy(client, application["applicationId"])
+
+    job = await server.next_job()
+    command = parse_command(job.kind, job.command)
+    assert isinstance(command, ImagePull)
+    assert (command.policy, command.control_check) == (None, None)
+
+
+async def test_an_image_is_verified_by_the_keys_that_its_deployment_asks_for(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    ours, theirs = [await ask(client, "signingKey.create", name=name) for name in ("us", "them")]
+    publisher = {"prefix": "docker.io/library", "signingKeyIds": [theirs["signingKeyId"]]}
+    await ask(
+        client,
+        "signaturePolicy.set",
+        mode="warn",
+        signingKeyIds=[ours["signingKeyId"]],
+        predicateTypes=[SPDX],
+        publishers=[publisher],
+    )
+    chosen = {"dockerImage": f"nginx@{DIGEST}", "serverIds": [server.server_id]}
+    ready = (await create_application(client, **chosen))["applicationId"]
+    found: list[SignaturePolicy] = []
+    for extra in ({"applicationId": ready}, {}):
+        params = {"image": f"ghcr.io/acme/nginx@{DIGEST}", **extra}
+        headers = {"Prefer": "respond-async"}
+        answer = await client.get("/api/signature.verify", params=params, headers=headers)
+        assert answer.status_code == 202, answer.text
+        job = await server.next_job()
+        command = parse_command(job.kind, job.command)
+        assert isinstance(command, SignatureVerify)
+        found.append(command.policy)
+
     assert [one.public_keys for one in found] == [(theirs["publicKey"],), (ours["publicKey"],)]
     assert [one.predicate_types for one in found] == [(), (SPDX,)]
 

@@ -111,6 +111,24 @@ async def test_a_base_of_a_publisher_has_to_be_signed_by_it(
     assert OTHER.public.fingerprint in warning and IMAGE.digest in warning
 
 
+async def test_a_registry_that_is_away_is_a_warning_unless_the_policy_enforces(
+    tools: Tools,
+) -> None:
+    away = "127.0.0.1:1"
+    publishers = (PublisherKeys(prefix=away, public_keys=(KEY.public.pem,)),)
+    found = [FoundBase(base, None) for base in parse_bases(f"FROM {away}/base@{IMAGE.digest}")]
+
+    [warning] = await require_signed_bases(
+        BasePolicy(mode="warn", publishers=publishers), found, Grants(), tools
+    )
+    with pytest.raises(RegistryError) as caught:
+        await require_signed_bases(
+            BasePolicy(mode="enforce", publishers=publishers), found, Grants(), tools
+        )
+
+    assert str(caught.value.code) in warning and f"{away}/base" in warning
+
+
 async def sign(host: str) -> None:
     subject = Descriptor(INDEX, IMAGE.digest, len(IMAGE.manifests[-1][1]))
     stored = store_bundle(subject, make_bundle(IMAGE.digest, SIGNATURE, {}, KEY), SIGNATURE)
