@@ -1,17 +1,19 @@
 """Networks of clients: an address or a CIDR each."""
 
-from collections.abc import Iterable
-from ipaddress import IPv6Address, ip_address, ip_network
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 MAX_NETWORKS = 100
+MAPPED_BITS = 96
+"""The prefix of IPv4 addresses that are mapped into IPv6: ``::ffff:0:0/96`` (RFC 4291)."""
 
 
 def _require_network(text: str) -> str:
     try:
-        return str(ip_network(text))
+        return str(_parse(text))
     except ValueError:
         raise ValueError("Invalid network: give an address or a CIDR, as 10.1.0.0/16") from None
 
@@ -23,19 +25,32 @@ Networks = Annotated[list[Network], Field(max_length=MAX_NETWORKS)]
 def is_within(text: str, networks: Iterable[str]) -> bool:
     """Return whether an address or a network is a part of one of the networks."""
     try:
-        inner = ip_network(_unmapped(text.partition("%")[0]))
+        inner = _parse(text.partition("%")[0])
     except ValueError:
         return False
     return any(
         inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]
-        for outer in map(ip_network, networks)
+        for outer in map(_parse, networks)
     )
 
 
-def _unmapped(text: str) -> str:
-    """Return the IPv4 address of one that is mapped into IPv6; another text as it is."""
-    if "/" in text:
-        return text
-    address = ip_address(text)
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)
+def intersect(first: Sequence[str], second: Sequence[str]) -> list[str]:
+    """Return the networks whose addresses both lists contain."""
+    # Of two networks one contains the other, or they have no address in common.
+    common = [each for each in first if is_within(each, second)]
+    common += [each for each in second if is_within(each, first)]
+    return list(dict.fromkeys(common))
+
+
+def _parse(text: str) -> IPv4Network | IPv6Network:
+    """Read an address or a CIDR; IPv4 that is mapped into IPv6 becomes IPv4.
+
+    Raises:
+        ValueError: another text, or a CIDR with bits after its prefix.
+    """
+    network = ip_network(text)
+    if isinstance(network, IPv6Network) and network.prefixlen >= MAPPED_BITS:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, network.prefixlen - MAPPED_BITS))
+    return network

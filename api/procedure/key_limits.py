@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from api.fields.networks import is_within
+from api.fields.networks import intersect, is_within
 from api.procedure.context import Caller
 from shared.errors import ForbiddenError, InvalidInputError
 
@@ -41,8 +41,12 @@ def narrow(
 ) -> dict[str, list[str]]:
     """Return the limits of a key that the caller creates: by default the caller's own.
 
+    Its networks are those of the caller's key and of the caller as a member: of both, where both
+    are limited, as the new key may belong to no member.
+
     Raises:
-        ForbiddenError: the new key would be allowed more than the caller's.
+        ForbiddenError: the new key would be allowed more than the caller's, or could be used from
+            nowhere.
     """
     wider = [each for each in procedures if not is_covered(each, caller.procedures)]
     if caller.procedures and wider:
@@ -59,5 +63,20 @@ def narrow(
             )
     return {
         "procedures": list(procedures or caller.procedures),
-        "networks": list(networks or caller.networks or caller.member_networks),
+        "networks": list(networks or _own_networks(caller)),
     }
+
+
+def _own_networks(caller: Caller) -> Sequence[str]:
+    """Return the networks from which the caller may use this key."""
+    of_key, of_member = caller.networks, caller.member_networks
+    if not (of_key and of_member):
+        return of_key or of_member
+    common = intersect(of_key, of_member)
+    if not common:
+        raise ForbiddenError(
+            "the networks of this API key and yours have no address in common, "
+            "so it creates no key",
+            remedy="Create the key with one that is used from your networks.",
+        )
+    return common

@@ -70,6 +70,7 @@ async def test_a_key_is_used_only_from_its_networks(
         ({"procedures": ["*"]}, "there is no procedure *"),
         ({"networks": ["10.0.0.1/8"]}, "Invalid network"),
         ({"networks": ["office"]}, "Invalid network"),
+        ({"networks": ["::ffff:10.1.0.1/112"]}, "Invalid network"),
     ],
 )
 async def test_a_limit_that_cannot_be_meant_is_refused(
@@ -98,6 +99,34 @@ async def test_a_limited_key_creates_no_key_that_may_more(
     assert {name: same[name] for name in limits} == limits
     assert (less["procedures"], less["networks"]) == (["apiKey.all"], ["127.0.0.1/32"])
     assert [answer.status_code for answer in more] == [403, 403]
+
+
+@pytest.mark.parametrize(
+    ("of_key", "of_member", "stored"),
+    [
+        (["10.0.0.0/8"], ["10.1.0.0/16"], ["10.1.0.0/16"]),
+        (["10.1.0.0/16", "192.0.2.0/24"], ["10.0.0.0/8", "fd00::/8"], ["10.1.0.0/16"]),
+        ([], ["10.1.0.0/16"], ["10.1.0.0/16"]),
+        (["10.0.0.0/8"], [], ["10.0.0.0/8"]),
+    ],
+)
+def test_a_new_key_has_the_networks_that_its_creator_s_key_and_member_have_in_common(
+    of_key: list[str], of_member: list[str], stored: list[str]
+) -> None:
+    caller = Caller("o", "k", "admin", networks=of_key, member_networks=of_member)
+
+    assert narrow(caller, [], [])["networks"] == stored
+    for wanted in ("10.0.0.0/7", "198.51.100.1"):
+        with pytest.raises(ForbiddenError, match="no key that may"):
+            narrow(caller, [], [wanted])
+
+
+def test_a_caller_with_no_common_network_creates_no_key() -> None:
+    own, others = ["10.0.0.0/8"], ["192.0.2.0/24"]
+    caller = Caller("o", "k", "admin", networks=own, member_networks=others)
+
+    with pytest.raises(ForbiddenError, match="no address in common"):
+        narrow(caller, [], [])
 
 
 @given(st.lists(ENTRIES, max_size=4), st.lists(ENTRIES, max_size=4), st.sampled_from(NAMES))
