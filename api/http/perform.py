@@ -123,19 +123,33 @@ async def _identify(
     """Return the caller, or the error for those calls that need a key."""
     if not any(call.needs_key for call in calls):
         return NOBODY
+    address, count = network_of(host), len(calls)
     try:
-        resources.limiter.require_address(network_of(host), len(calls))
-        key = request.headers.get(HEADER)
-        finding = authenticate(resources.pool, resources.guesses, network_of(host), key)
-        caller = await within(CALLER_SECONDS, finding)
-        await require_source(resources, caller, host)
+        caller = await _find_caller(resources, request.headers.get(HEADER), host, count)
         request.scope[ROOM] = resources.limiter.require_room(
-            caller.actor_id or "", len(calls), caller.organization_id
+            caller.actor_id or "", count, caller.organization_id, address
         )
     except WharfError as error:
         return error
     except (*AWAY, TimeoutError) as error:
         return explain_unavailable(resources, error)
+    return caller
+
+
+async def _find_caller(resources: Resources, key: str | None, host: str, count: int) -> Caller:
+    """Return the caller of a key that may be used from there; else count for the address.
+
+    What a key's own limit refuses is not counted for the address: others may share it.
+    """
+    address = network_of(host)
+    resources.limiter.require_address(address, count)
+    try:
+        finding = authenticate(resources.pool, resources.guesses, address, key)
+        caller = await within(CALLER_SECONDS, finding)
+        await require_source(resources, caller, host)
+    except WharfError:
+        resources.limiter.count_address(address, count)
+        raise
     return caller
 
 

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -122,26 +122,39 @@ class RateLimiter:
         limits = (self.per_minute, self._of_organization, self._of_address)
         return self.broker_url is not None and any(limits)
 
-    def require_room(self, key_id: str, count: int = 1, organization_id: str = "") -> Room | None:
-        """Count ``count`` calls of a key or person, and of its organization.
+    def require_room(
+        self, key_id: str, count: int = 1, organization_id: str = "", address: str = ""
+    ) -> Room | None:
+        """Count ``count`` calls of a key or person, of its organization and of its address.
 
         Raises:
-            RateLimitedError: too many of one of them; they are not counted.
+            RateLimitedError: too many of one of them; they are counted for none.
         """
         subjects = [Subject(key_id, self.per_minute)]
         if organization_id:
             name, text = f"organization:{organization_id}", "this organization"
             subjects.append(Subject(name, self._of_organization, text))
+        if address:
+            subjects.append(self._address(address))
         return self._count(subjects, count)
 
     def require_address(self, address: str, count: int = 1) -> None:
-        """Count calls from an address, before their sender is known.
+        """Check calls from an address before their sender is known; they are not counted.
 
         Raises:
-            RateLimitedError: too many; they are not counted.
+            RateLimitedError: too many.
         """
-        text = "this IP address"
-        self._count([Subject(f"address:{address}", self._of_address, text)], count)
+        if self.broker_url is not None:
+            self._find([self._address(address)], count)
+
+    def count_address(self, address: str, count: int = 1) -> None:
+        """Count calls from an address that have no valid key."""
+        subject = self._address(address)
+        if self.broker_url is not None and subject.per_minute:
+            self._add([self._usage(subject.name, self.clock())], count)
+
+    def _address(self, address: str) -> Subject:
+        return Subject(f"address:{address}", self._of_address, "this IP address")
 
     @property
     def _of_organization(self) -> int:
@@ -154,9 +167,20 @@ class RateLimiter:
     def _count(self, subjects: Sequence[Subject], count: int) -> Room | None:
         if self.broker_url is None:
             return None
+        counted = self._find(subjects, count)
+        self._add([usage for _, usage in counted], count)
         now = self.clock()
-        counted = [(each, self._usage(each.name, now)) for each in subjects if each.per_minute]
-        for subject, usage in counted:
+        return min(
+            (usage.room(now, subject.per_minute) for subject, usage in counted),
+            key=lambda room: room.remaining,
+            default=None,
+        )
+
+    def _find(self, subjects: Sequence[Subject], count: int) -> list[tuple[Subject, Usage]]:
+        """Return those that are limited, if all of them may make so many calls more."""
+        now = self.clock()
+        found = [(each, self._usage(each.name, now)) for each in subjects if each.per_minute]
+        for subject, usage in found:
             if wait := usage.wait(now, subject.per_minute, count):
                 self.refused += 1
                 raise RateLimitedError(
@@ -164,15 +188,13 @@ class RateLimiter:
                     retry_after_seconds=max(1, math.ceil(wait)),
                     subject=subject.text,
                 )
-        for _, usage in counted:
+        return found
+
+    def _add(self, usages: Iterable[Usage], count: int) -> None:
+        for usage in usages:
             usage.current += count
             usage.unreported += count
             self._news.set()
-        return min(
-            (usage.room(now, subject.per_minute) for subject, usage in counted),
-            key=lambda room: room.remaining,
-            default=None,
-        )
 
     def _usage(self, name: str, now: float) -> Usage:
         usage = self._usages.setdefault(name, Usage())

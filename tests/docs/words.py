@@ -49,8 +49,9 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
     "WHARF_API_RATE_PER_ADDRESS": (
         (),
         (
-            "The number of calls that may come from an address in a minute. By default ten "
-            "times `WHARF_API_RATE_PER_MINUTE`. 0 is any number."
+            "The number of calls that may come from an address in a minute, also with wrong keys. "
+            "By default ten times `WHARF_API_RATE_PER_MINUTE`. 0 is any number. Behind a proxy "
+            "all callers share one address, unless `WHARF_TRUSTED_PROXIES` names the proxy."
         ),
     ),
     "WHARF_DATA_DIR": (
@@ -71,7 +72,8 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
             "The addresses and networks of proxies in front of the API, separated by commas. What "
             "they say of a caller (`X-Forwarded-For`, `X-Forwarded-Proto`) counts: limits are by "
             "the caller's address, and cookies of the console are `Secure` if the proxy has TLS. "
-            "The proxy has to keep the header `Host`."
+            "Without it all callers behind a proxy share its address and the limits of that "
+            "address. The proxy has to keep the header `Host`."
         ),
     ),
     "WHARF_TLS_CERTIFICATE": (

@@ -144,6 +144,19 @@ async def test_an_address_has_a_limit_before_its_keys_are_looked_up(
         assert await ask(client, 3) == [401, 401, 429]
 
 
+async def test_calls_that_a_key_s_own_limit_refuses_block_no_other_key_of_the_address(
+    settings: ApiSettings, broker: LocalValkey, admin: "redis.Redis"
+) -> None:
+    async with limited(settings, broker.url("api"), 3, address=6) as app:
+        async with open_client(app, ADMIN_KEY) as client:
+            created = (await client.post("/api/apiKey.create", json={"name": "x"})).json()
+            assert await ask(client, 12) == [200] * 2 + [429] * 10
+        async with open_client(app, created["key"]) as other:
+            assert await ask(other, 3) == [200] * 3
+        async with open_client(app, "wharf_wrong") as nobody:
+            assert await ask(nobody, 1) == [429]
+
+
 async def test_every_call_of_a_batch_counts(
     settings: ApiSettings, broker: LocalValkey, admin: "redis.Redis"
 ) -> None:
