@@ -2,7 +2,8 @@
 
 This is the only place that checks them. The address is the client's: behind
 ``WHARF_TRUSTED_PROXIES`` the one that the proxy names. An empty list limits nothing. A refusal is
-in the audit log, once a minute for each caller and address.
+in the audit log, once a minute for each caller and address; an IPv6 address counts as its /64
+network.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from api.errors import AddressRefusedError, WouldLockOutError
 from api.fields.effects import FieldWarning
 from api.fields.networks import is_within
 from api.procedure.context import PROVE, Caller, Context, Resources
+from api.sockets.connections import network_of
 from shared.ids import make_id
 
 NOT_NEEDED = FieldWarning(
@@ -37,7 +39,7 @@ async def require_source(resources: Resources, caller: Caller, host: str) -> Non
     )
     for subject, whose, networks in limits:
         if networks and not is_within(host, networks):
-            if resources.reports.is_due(caller.actor_id or "", host):
+            if resources.reports.is_due(caller.actor_id or "", network_of(host)):
                 await _record(resources, caller, host, whose)
             raise _refuse(subject, host)
 
@@ -52,7 +54,7 @@ async def require_server_source(
     """
     if may_be_used(limits, host):
         return
-    if resources.reports.is_due(server_id, host):
+    if resources.reports.is_due(server_id, network_of(host)):
         async with resources.pool.connection() as connection:
             await connection.execute(RECORD_SERVER, (server_id, host))
     raise _refuse("this server", host)

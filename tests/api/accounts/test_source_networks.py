@@ -51,6 +51,22 @@ async def test_an_organization_is_used_only_from_its_networks_and_records_refusa
     assert refusals(database) == [("organization.refuseAddress", data, True)]
 
 
+async def test_other_addresses_of_one_ipv6_network_record_no_further_refusal(
+    app: Starlette, database: Database
+) -> None:
+    async with open_from(app, OFFICE) as office:
+        await ask(office, "organization.updateSettings", {"networks": ["10.0.0.0/8"]})
+    for host in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"):
+        async with open_from(app, (host, 4000)) as outside:
+            assert (await outside.get("/api/registry.all")).status_code == 403
+
+    recorded = [data for _, data, _ in refusals(database)]
+    assert recorded == [
+        {"address": host, "networksOf": "organization"}
+        for host in ("2001:db8::1", "2001:db8:0:1::1")
+    ]
+
+
 @pytest.mark.parametrize(("force", "status"), [(False, 409), (True, 200)])
 async def test_nobody_excludes_the_own_address_by_mistake(
     app: Starlette, database: Database, *, force: bool, status: int
