@@ -15,6 +15,7 @@ WharfError
 │   └── PasswordNeededError     a new host or username needs the password again
 ├── ConflictError
 │   ├── NameTakenError
+│   ├── QuotaUsedError          the organization has as many as its quota allows
 │   ├── InUseError              an application uses it, so it cannot be removed
 │   ├── IdempotencyMismatchError    the key was used for another request
 │   ├── AlreadyEndedError       the job, build or deployment has already ended
@@ -106,6 +107,10 @@ class PasswordNeededError(InvalidInputError):
 
 class NameTakenError(ConflictError):
     code = "name_taken"
+
+
+class QuotaUsedError(ConflictError):
+    code = "quota_exceeded"
 
 
 class InUseError(ConflictError):

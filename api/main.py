@@ -40,6 +40,7 @@ from api.jobs.event_access import EVENTS
 from api.limits.concurrency_limit import ConcurrencyLimit
 from api.limits.disk import DiskWatch
 from api.limits.guess_limit import GuessLimit
+from api.limits.quotas import Quotas
 from api.limits.rate_limit import RateLimiter
 from api.limits.reports import Reports
 from api.operations.authority import answer_ca
@@ -131,7 +132,9 @@ def create_app(
             waiter, feeds, connections = Waiter(), Feeds(pool), _bound(settings)
             readers = Readers(
                 ConcurrencyLimit.share(
-                    "open event streams", min(MAX_READERS, connections.limit // 2)
+                    "open event streams",
+                    min(MAX_READERS, connections.limit // 2),
+                    per_owner=settings.quota_streams,
                 )
             )
             await stack.enter_async_context(readers.checking(pool))
@@ -174,7 +177,7 @@ def create_app(
                 server_database_url=settings.server_database_url,
                 server_broker_url=settings.server_broker_url,
                 contexts=contexts,
-                context_quota_bytes=settings.context_quota_bytes,
+                quotas=Quotas.of(settings),
                 flower_url=settings.flower_url,
                 patience=patience,
                 disk=DiskWatch(settings.data_dir),

@@ -11,6 +11,7 @@ WharfError                 code, message, remedy, retryable
 ├── NotFoundError          no such object in the caller's organization          404
 ├── ConflictError          the name or the state conflicts with the request     409
 ├── UnmetConditionError    a condition outside the input, e.g. server offline   412
+├── QueueFullError         the organization has as many unended jobs as allowed   429
 ├── OverdueError           a wait timed out; the job continues                  504
 ├── FailedJobError         the awaited job did not succeed                      400
 ├── RegistryError          a registry refused, or could not be reached
@@ -96,6 +97,21 @@ class UnmetConditionError(WharfError):
     def __init__(self, code: str, message: str, *, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.code = code
+
+
+class QueueFullError(WharfError):
+    """The organization has ``quota`` jobs, or more, that have not ended."""
+
+    code = "queue_full"
+    retryable = True
+    retry_after_seconds = 30
+
+    def __init__(self, quota: int) -> None:
+        super().__init__(
+            f"{quota} or more jobs of the organization have not ended; its quota is {quota}",
+            remedy="Try again when some have ended, cancel some with job.cancel, or ask the "
+            "operator to raise WHARF_QUOTA_QUEUED_JOBS.",
+        )
 
 
 class OverdueError(WharfError):

@@ -140,7 +140,11 @@ class ApiSettings(DatabaseSettings, OidcSettings):
     api_rate_per_address: int | None = Field(default=None, ge=0)
     data_dir: Path | None = None
     context_max_bytes: int = Field(default=512 * 1024**2, ge=1)
-    context_quota_bytes: int = Field(default=10 * 1024**3, ge=1)
+    context_quota_bytes: int = Field(default=10 * 1024**3, ge=0)
+    quota_applications: int = Field(default=10_000, ge=0)
+    quota_queued_jobs: int = Field(default=10_000, ge=0)
+    quota_streams: int = Field(default=0, ge=0)
+    quota_webhooks: int = Field(default=20, ge=0)
     connections: int = Field(default=4096, ge=16)
     connections_per_address: int | None = Field(default=None, ge=1)
     flower_url: str | None = None

@@ -1,6 +1,7 @@
 """The settings of an organization, which its registries have by default."""
 
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -9,8 +10,18 @@ from api.fields.shapes import Change, NoInput, Output
 from api.procedure.audit import audit_event
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
+from api.procedure.quotas import read_quotas, read_used
 from api.procedure.source_networks import require_own_source
 from shared.models import Organization
+
+QuotaName = Literal["applications", "queuedJobs", "uploadBytes", "streams", "webhooks"]
+QUOTA_FIELDS: dict[QuotaName, str] = {
+    "applications": "applications",
+    "queuedJobs": "queued_jobs",
+    "uploadBytes": "upload_bytes",
+    "streams": "streams",
+    "webhooks": "webhooks",
+}
 
 
 class OrganizationSettings(Output):
@@ -33,6 +44,34 @@ class UpdateSettings(Change):
     networks: Networks = Field(default_factory=list)
     server_networks: Networks = Field(default_factory=list)
     force: bool = False
+
+
+class OrganizationQuotaOutput(Output):
+    """A quota of the organization. `limit` is null if there is none.
+
+    `used` and `limit` of `streams` are those of one API process, the one that answers.
+    """
+
+    name: QuotaName
+    used: int
+    limit: int | None
+
+
+async def quotas(context: Context, _request: NoInput) -> list[OrganizationQuotaOutput]:
+    """Return the quotas of the caller's organization, and how much of each it uses.
+
+    `queuedJobs` are all jobs that have not ended. `uploadBytes` are the uploads that are kept.
+    """
+    async with context.transaction() as session:
+        limits = await read_quotas(session, context)
+        used = await read_used(session, context)
+    limits = replace(limits, streams=context.resources.readers.limit.per_owner)
+    return [
+        OrganizationQuotaOutput(
+            name=name, used=getattr(used, field), limit=getattr(limits, field) or None
+        )
+        for name, field in QUOTA_FIELDS.items()
+    ]
 
 
 async def show(context: Context, _request: NoInput) -> OrganizationSettings:
@@ -64,6 +103,7 @@ async def update(context: Context, request: UpdateSettings) -> OrganizationSetti
 
 
 PROCEDURES = (
+    Procedure("organization.quotas", "query", NoInput, list[OrganizationQuotaOutput], quotas),
     Procedure("organization.settings", "query", NoInput, OrganizationSettings, show),
     Procedure(
         "organization.updateSettings",

@@ -53,6 +53,7 @@ from api.fields.sources import Branch, GitAddress, parse_git_url
 from api.procedure.application_limits import within_limits
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
+from api.procedure.quotas import require_room
 from api.procedure.usage import require_idle_application, require_registries, require_servers
 from shared.deployments.run_settings import Runtime
 from shared.deployments.store import OnFailure
@@ -177,7 +178,11 @@ class ChosenApplication(Input):
 
 
 async def create(context: Context, request: CreateApplication) -> CreatedApplication:
-    """Create an application. Save its source next."""
+    """Create an application. Save its source next.
+
+    Raises:
+        QuotaUsedError: the organization has as many applications as its quota allows.
+    """
     application = Application(
         application_id=make_id(),
         organization_id=context.organization_id,
@@ -194,6 +199,7 @@ async def create(context: Context, request: CreateApplication) -> CreatedApplica
         context.check_effects(request, application)
         _check_environment(context, request)
         await check_login(session, context, application)
+        await require_room(session, context, "applications")
         session.add(application)
         await flush_application(session, application)
         await _set_servers(session, application, request)

@@ -5,10 +5,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.errors import QuotaExceededError
 from api.procedure.context import Context
+from api.procedure.quotas import lock_quotas
 
 MAX_CONTEXTS = 10_000
 
-LOCK = text("SELECT organization_lock(:organization)")
 STORED = text(
     "SELECT count(*) AS contexts, coalesce(sum(size_bytes), 0)::bigint AS size_bytes"
     " FROM context WHERE organization_id = :organization"
@@ -23,15 +23,16 @@ async def require_quota(session: AsyncSession, context: Context, size_bytes: int
     Raises:
         QuotaExceededError: the organization would store too many bytes or files.
     """
-    quota = context.resources.context_quota_bytes
+    quota = (await lock_quotas(session, context)).upload_bytes
     values = {"organization": context.organization_id}
     connection = await session.connection()
-    await connection.execute(LOCK, values)
     stored = (await connection.execute(STORED, values)).one()
-    if stored.size_bytes + size_bytes > quota or stored.contexts >= MAX_CONTEXTS:
+    is_over = quota > 0 and stored.size_bytes + size_bytes > quota
+    if is_over or stored.contexts >= MAX_CONTEXTS:
+        most = f"{quota} bytes and {MAX_CONTEXTS} files" if quota else f"{MAX_CONTEXTS} files"
         raise QuotaExceededError(
             f"the organization keeps {stored.size_bytes} bytes of contexts in "
-            f"{stored.contexts} files; {quota} bytes and {MAX_CONTEXTS} files are the most",
+            f"{stored.contexts} files; {most} are the most",
             remedy="Remove applications that are no longer built, lower WHARF_JOB_RETENTION_DAYS, "
             "or raise WHARF_CONTEXT_QUOTA_BYTES.",
         )

@@ -25,7 +25,7 @@ from api.fields.shapes import (
 )
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
-from api.procedure.sessions import pipeline_of
+from api.procedure.quotas import storing_jobs
 from api.scans.reports import ScanSummary
 from shared.errors import NotFoundError
 from shared.jobs.store.cancel import cancel as cancel_job
@@ -99,7 +99,7 @@ async def build(context: Context, request: BuildInput) -> AcceptedBuild:
         loaded = await lock_application(session, context, request.application_id)
         plan = await plan_build(session, context, loaded, request)
         if not loaded.is_repeat:
-            async with pipeline_of(session) as connection:
+            async with storing_jobs(session, context) as connection:
                 await store_build(connection, plan)
         return AcceptedBuild.of(*await _find(session, context, context.job_id))
 

@@ -48,6 +48,7 @@ ACCESS = {
 }
 OPERATION = {
     "doctor": "operation.doctor",
+    "quota": "accounts.quota",
     "resume": "operation.restored",
     "backup": "operation.backup",
     "restore": "operation.backup",

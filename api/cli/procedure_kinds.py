@@ -32,6 +32,7 @@ QUERIES = frozenset(
         "job.one",
         "job.statistics",
         "organization.allInvitations",
+        "organization.quotas",
         "organization.settings",
         "project.all",
         "project.one",

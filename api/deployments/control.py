@@ -21,7 +21,7 @@ from api.fields.shapes import Accepted, Output, Warned
 from api.jobs.submission import TRANSFER_DEADLINE, require_success
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
-from api.procedure.sessions import connection_of
+from api.procedure.quotas import storing_jobs
 from shared.deployments.store import wait_for_earlier
 from shared.errors import OverdueError, UnmetConditionError
 from shared.ids import uuid7
@@ -123,9 +123,9 @@ async def _submit(context: Context, application_id: str, action: Action) -> Sequ
             for number, (server_id, _) in enumerate(servers)
         ]
         if not loaded.is_repeat:
-            connection = await connection_of(session)
-            await submit_all(connection, jobs)
-            await wait_for_earlier(connection.cursor(), application_id, jobs)
+            async with storing_jobs(session, context) as connection:
+                await submit_all(connection, jobs)
+                await wait_for_earlier(connection.cursor(), application_id, jobs)
     return [job.job_id for job in jobs]
 
 

@@ -23,7 +23,7 @@ from api.fields.shapes import Id, Tag, Text
 from api.fields.sources import Branch, Commit
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
-from api.procedure.sessions import pipeline_of
+from api.procedure.quotas import storing_jobs
 from api.scans.gate import require_accepted
 from shared.deployments.store import store_deployment
 from shared.errors import NotFoundError, UnmetConditionError
@@ -90,7 +90,7 @@ async def _build_and_deploy(context: Context, request: Deploy) -> AcceptedDeploy
             loaded, request_of(context, request.title, request.description), build
         )
         if not loaded.is_repeat:
-            async with pipeline_of(session) as connection:
+            async with storing_jobs(session, context) as connection:
                 await store_build(connection, build)
                 await store_deployment(connection, deployment)
         return await show(session, context)

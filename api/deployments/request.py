@@ -8,7 +8,8 @@ from api.deployments.plan import DeploymentRequest, make_deleted
 from api.deployments.queries import AcceptedDeployment, find_deployment
 from api.fields.shapes import Id, Input, Text
 from api.procedure.context import Context
-from api.procedure.sessions import connection_of, pipeline_of
+from api.procedure.quotas import storing_jobs
+from api.procedure.sessions import connection_of
 from shared.deployments.store import DeploymentPlan, store_deployment
 
 # Read with the application locked; control locks it too before it requests a deletion.
@@ -65,7 +66,7 @@ async def store_planned(
     """
     if not loaded.is_repeat:
         await _require_image(session, plan)
-        async with pipeline_of(session) as connection:
+        async with storing_jobs(session, context) as connection:
             await store_deployment(connection, plan)
     return await show(session, context)
 

@@ -11,7 +11,7 @@ from api.errors import InvalidFieldsError, TooManyError, UnavailableError, Wrong
 from api.fields.issues import flatten
 from api.http.calls import Answer, Failure, Success
 from api.http.status import status_of
-from shared.errors import FailedJobError, OverdueError, WharfError
+from shared.errors import FailedJobError, OverdueError, QueueFullError, WharfError
 
 
 class ErrorCause(BaseModel):
@@ -80,7 +80,7 @@ def extra_headers(error: WharfError) -> dict[str, str]:
     match error:
         case WrongMethodError():
             return {"allow": error.allowed}
-        case TooManyError() | UnavailableError():
+        case TooManyError() | UnavailableError() | QueueFullError():
             return {"retry-after": str(error.retry_after_seconds)}
         case _:
             return {}

@@ -75,13 +75,13 @@ async def submit_job(
     context: Context, job: Submission, audited: MakeEvent | None = None
 ) -> Accepted:
     """Submit a job; return its id at once, or the id of an existing job for the same work."""
-    proof = context.caller.proof
+    proof, quota = context.caller.proof, context.resources.quotas.queued_jobs
     async with context.resources.pool.connection() as connection:
         if audited is None:
-            job_id = await submit(connection, job, proof=proof)
+            job_id = await submit(connection, job, proof=proof, quota=quota)
         else:
             async with connection.pipeline(), connection.transaction():
-                job_id = await submit(connection, job, proof=proof)
+                job_id = await submit(connection, job, proof=proof, quota=quota)
                 await insert_audit_event(connection, audited(job_id))
     structlog.contextvars.bind_contextvars(job_id=job_id)
     return Accepted(job_id=job_id)

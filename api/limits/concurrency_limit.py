@@ -28,13 +28,21 @@ class ConcurrencyLimit:
     _of_key: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def share(cls, things: str, total: int) -> Self:
-        """Make a limit: half of ``total`` for one organization, a quarter for one key."""
-        return cls(things, total, max(1, total // 2), max(1, total // 4))
+    def share(cls, things: str, total: int, *, per_owner: int = 0) -> Self:
+        """Make a limit: half of ``total`` for one organization, a quarter for one key.
+
+        An organization may have fewer (``per_owner``); 0 is half.
+        """
+        most = max(1, total // 2)
+        return cls(things, total, min(per_owner or most, most), max(1, total // 4))
 
     @property
     def taken(self) -> int:
         return self._of_owner.total()
+
+    def taken_by(self, owner_id: str) -> int:
+        """Return how many the owner has now."""
+        return self._of_owner[owner_id]
 
     def require_room(self, owner_id: str, key_id: str | None) -> None:
         """Check that one more is allowed.

@@ -19,6 +19,7 @@ from api.fields.effects import FieldWarning, judge
 from api.limits.concurrency_limit import ConcurrencyLimit
 from api.limits.disk import DiskWatch
 from api.limits.guess_limit import GuessLimit
+from api.limits.quotas import Quotas
 from api.limits.rate_limit import RateLimiter
 from api.limits.reports import Reports
 from api.procedure.sealing import SealingKey
@@ -68,7 +69,7 @@ class Resources:
     server_database_url: str | None
     server_broker_url: str | None
     contexts: ContextStore | None
-    context_quota_bytes: int
+    quotas: Quotas
     flower_url: str | None
     patience: timedelta
     disk: DiskWatch

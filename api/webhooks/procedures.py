@@ -3,25 +3,19 @@
 from typing import Self
 
 from pydantic import Field
-from sqlalchemy import text
-from sqlmodel import col, func, select
+from sqlmodel import func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.fields.shapes import Change, Id, Input, Moment, NoInput, Output
 from api.procedure.audit import audit_event
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
+from api.procedure.quotas import require_room
 from api.webhooks.fields import EndpointUrl, Events, hide_path, require_endpoint
-from shared.errors import NotFoundError, UnmetConditionError
+from shared.errors import NotFoundError
 from shared.ids import make_id
 from shared.models import AuditEvent, Webhook
 from shared.webhooks import EVENTS, EventName, host_of, make_secret, seal_context
-
-MAX_WEBHOOKS = 20
-"""Limit of an organization: each webhook adds a row to the statement that ends a job."""
-
-LOCK = text("LOCK TABLE webhook IN SHARE ROW EXCLUSIVE MODE")
-"""Allow one creation at a time, until the transaction's end. Messages are still stored."""
 
 
 class WebhookOutput(Output):
@@ -94,7 +88,7 @@ async def create(context: Context, request: CreateWebhook) -> CreatedWebhook:
     )
     secret = _seal_new(context, webhook)
     async with context.transaction() as session:
-        await _require_room(session, context)
+        await require_room(session, context, "webhooks")
         session.add(webhook)
         session.add(_audit(context, "webhook.create", webhook))
     return CreatedWebhook.of(context, webhook, secret=secret)
@@ -168,18 +162,6 @@ async def find_webhook(
     if lock:
         await context.require_expected(session, webhook_id)
     return webhook
-
-
-async def _require_room(session: AsyncSession, context: Context) -> None:
-    await (await session.connection()).execute(LOCK)
-    same = Webhook.organization_id == context.organization_id
-    counted = await session.exec(select(func.count(col(Webhook.webhook_id))).where(same))
-    if counted.one() >= MAX_WEBHOOKS:
-        raise UnmetConditionError(
-            "too_many_webhooks",
-            f"the organization has {MAX_WEBHOOKS} webhooks, the most allowed",
-            remedy="Remove one with webhook.remove.",
-        )
 
 
 async def _enable(session: AsyncSession, webhook: Webhook, *, enabled: bool) -> None:

@@ -533,6 +533,7 @@ PROBES: dict[str, Probe] = {
     ),
     "apiKey.all": Probe({}, {}),
     "organization.settings": Probe({}, {}),
+    "organization.quotas": Probe({}, {}),
     "organization.updateSettings": Probe(
         {"rotateAfterDays": 90},
         {

@@ -172,9 +172,11 @@ MEANINGS = {
     ),
     "pull_denied": "The login is right, but has no permission to read the repository.",
     "push_denied": "The login is right, but has no permission to write to the repository.",
+    "queue_full": "The organization has as many jobs that have not ended as its quota allows.",
     "quota_exceeded": (
-        "There is no space left: for the organization's uploads at the API, or for the project or "
-        "account at the registry."
+        "The organization has as many applications or webhooks, or keeps as many bytes of "
+        "uploads, as its quota allows; or the project or account at the registry has no space "
+        "left."
     ),
     "rate_limited": "Too many requests were sent: to the API with this key, or to the registry.",
     "ref_invalid": "This is not a valid name of a registry or an image.",
@@ -239,7 +241,6 @@ MEANINGS = {
     ),
     "too_many_replicas": "A server runs one container of an application.",
     "too_many_signing_keys": "The organization has as many signing keys as are allowed.",
-    "too_many_webhooks": "The organization has as many webhooks as it may have.",
     "transfer_timeout": "The attempt took longer than its time limit.",
     "unauthenticated": "There is no API key, or it is not valid.",
     "unreadable_input": "The body is not JSON in UTF-8.",

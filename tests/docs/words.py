@@ -64,7 +64,39 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
     "WHARF_CONTEXT_MAX_BYTES": ((), "The largest upload."),
     "WHARF_CONTEXT_QUOTA_BYTES": (
         (),
-        "The uploads that one organization may keep. More is answered 413 (`quota_exceeded`).",
+        (
+            "The bytes of uploads that one organization may keep. More is answered 413 "
+            "(`quota_exceeded`). 0 is any number."
+        ),
+    ),
+    "WHARF_QUOTA_APPLICATIONS": (
+        (),
+        (
+            "The number of applications that one organization may have. More is answered 409 "
+            "(`quota_exceeded`). 0 is any number."
+        ),
+    ),
+    "WHARF_QUOTA_QUEUED_JOBS": (
+        (),
+        (
+            "The number of jobs of one organization that have not ended. More is answered 429 "
+            "(`queue_full`). 0 is any number. Requests that come at once may pass it a little."
+        ),
+    ),
+    "WHARF_QUOTA_STREAMS": (
+        (),
+        (
+            "The number of event streams that one organization may have open at one API process. "
+            "More is answered 429 (`too_many_at_once`). By default, and at most, half of all that "
+            "the process serves."
+        ),
+    ),
+    "WHARF_QUOTA_WEBHOOKS": (
+        (),
+        (
+            "The number of webhooks that one organization may have. More is answered 409 "
+            "(`quota_exceeded`). 0 is any number. Each webhook makes the end of a job slower."
+        ),
     ),
     "WHARF_TRUSTED_PROXIES": (
         (),

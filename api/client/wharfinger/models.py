@@ -734,6 +734,19 @@ class Match(Model):
     is_below: bool | None
 
 
+class OrganizationQuota(Model):
+    """A quota of the organization. `limit` is null if there is none.
+
+    `used` and `limit` of `streams` are those of one API process, the one that answers.
+    """
+
+    name: Annotated[
+        Literal["applications", "queuedJobs", "uploadBytes", "streams", "webhooks"], OPEN
+    ]
+    used: int
+    limit: int | None
+
+
 class OrganizationSettings(Model):
     """The settings; `rotateAfterDays` counts for each registry that has none of its own.
 

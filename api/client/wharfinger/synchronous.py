@@ -1997,6 +1997,20 @@ class JobProcedures(Group):
 class OrganizationProcedures(Group):
     """Procedures of `organization`."""
 
+    def quotas(self) -> list[models.OrganizationQuota]:
+        """Return the quotas of the caller's organization, and how much of each it uses.
+
+        `queuedJobs` are all jobs that have not ended. `uploadBytes` are the uploads that are
+        kept.
+
+        Needs an API key of any role.
+        """
+        return self._call(
+            Call[list[models.OrganizationQuota]](
+                "organization.quotas", list[models.OrganizationQuota], "GET", {}
+            )
+        )
+
     def settings(self) -> models.OrganizationSettings:
         """Return the settings of the caller's organization.
 

@@ -68,10 +68,15 @@ REFUSALS = {
     "not_repeatable": "Request the work anew, as the message says.",
     "password_needed": "Give the password, token or key again, with the new host or username.",
     "quota_exceeded": (
-        "If the API has no space left, remove applications that are no longer built, or "
-        "ask the operator to raise `WHARF_CONTEXT_QUOTA_BYTES`. If the registry has none "
+        "`organization.quotas` shows what the organization has and may have. Remove what is no "
+        "longer needed, or ask the operator to raise the quota (`WHARF_QUOTA_APPLICATIONS`, "
+        "`WHARF_QUOTA_WEBHOOKS`, `WHARF_CONTEXT_QUOTA_BYTES`). If the registry has no space "
         "left, delete images of the project or account there, raise its quota, or give the "
         "registry a larger disk."
+    ),
+    "queue_full": (
+        "Send the request again after `Retry-After` seconds, cancel jobs with `job.cancel`, or ask "
+        "the operator to raise `WHARF_QUOTA_QUEUED_JOBS`."
     ),
     "rate_limited": (
         "If the API answers so, send the request again after `Retry-After` seconds. If the "
@@ -128,7 +133,6 @@ CONDITIONS = {
     "source_not_docker": "Save a repository or a ready image first.",
     "too_many_replicas": "Set `replicas` to 1, or `runtime` to `service`.",
     "too_many_signing_keys": "Remove a signing key.",
-    "too_many_webhooks": "Remove a webhook.",
     "vulnerabilities_found": "Update the packages and build again, or add an exception.",
     "webhook_disabled": "Enable the webhook with `webhook.update`.",
 }

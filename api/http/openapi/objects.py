@@ -570,6 +570,13 @@ ORGANIZATION: Example = {
     "networks": ["198.51.100.0/24"],
     "serverNetworks": [],
 }
+QUOTAS: list[Example] = [
+    {"name": "applications", "used": 12, "limit": 10_000},
+    {"name": "queuedJobs", "used": 3, "limit": 10_000},
+    {"name": "uploadBytes", "used": 41_943_040, "limit": 10_737_418_240},
+    {"name": "streams", "used": 2, "limit": 500},
+    {"name": "webhooks", "used": 1, "limit": 20},
+]
 STATISTICS: Example = {
     "hours": [
         {"hour": CREATED_AT, "succeeded": 41, "failed": 1, "cancelled": 0, "expired": 0},

@@ -410,6 +410,7 @@ PROPERTIES = {
     "type": "Type.",
     "until": "Time when the reason ends, if it is known.",
     "url": "Address that the messages are sent to.",
+    "used": "How much of it the organization has now.",
     "usedAt": "Time when it last ran.",
     "usedBy": "What needs the registry; null if nothing does, and in lists.",
     "user": "The API key, in the form of Dokploy's users.",
@@ -433,6 +434,11 @@ PROPERTIES = {
     "zodError": "The issues in the form of Zod, for tRPC clients.",
 }
 SPECIAL = {
+    ("OrganizationQuota", "name"): "What is counted.",
+    (
+        "OrganizationQuota",
+        "limit",
+    ): "How much of it the organization may have; null if there is no limit.",
     ("OrganizationUpdateMemberNetworksInput", "force"): "Exclude the caller's address too.",
     ("OrganizationUpdateSettingsInput", "force"): "Exclude the caller's address too.",
     ("ScanException", "until"): "Time from which it does not count.",

@@ -9,6 +9,7 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from shared.database import Connection
+from shared.errors import QueueFullError
 from shared.ids import make_id
 from shared.jobs.accesses import quota_keys
 from shared.jobs.commands import RULES, Command, DedupeUntil
@@ -18,6 +19,9 @@ WITH caller AS MATERIALIZED (
   -- Of this transaction; an earlier statement may have set another caller.
   SELECT set_config('wharf.proof',
                     coalesce(%(proof)s, current_setting('wharf.proof', true), ''), true)
+), room AS MATERIALIZED (
+  SELECT CASE WHEN %(quota)s::integer IS NOT NULL
+              THEN public.queue_full(%(organization_id)s, %(quota)s::integer) END AS full_at
 ), accepted AS (
   INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class, priority, command,
                    registry_id, quota_keys, exclusive_key, fair_key, dedupe_key, dedupe_until,
@@ -29,7 +33,7 @@ WITH caller AS MATERIALIZED (
           %(fair_key)s,
           %(dedupe_key)s, %(dedupe_until)s, %(needs)s::text[] <> '{}', %(max_failures)s,
           %(timeout_seconds)s, now() + %(deadline)s, %(deployment_id)s,
-          %(requested_by)s, %(retry_of)s FROM caller
+          %(requested_by)s, %(retry_of)s FROM caller, room WHERE room.full_at IS NULL
   ON CONFLICT DO NOTHING
   RETURNING job_id
 ), secret AS (
@@ -40,7 +44,9 @@ WITH caller AS MATERIALIZED (
   INSERT INTO job_need (job_id, needs_job_id)
   SELECT job_id, unnest(%(needs)s::text[]) FROM accepted
 )
-SELECT job_id FROM accepted
+SELECT job_id, NULL::integer AS full_at FROM accepted
+UNION ALL
+SELECT NULL, full_at FROM room WHERE full_at IS NOT NULL
 """
 
 STANDS = """
@@ -82,25 +88,35 @@ class Submission:
     job_id: str = field(default_factory=make_id)
 
 
-async def submit(connection: Connection, job: Submission, *, proof: str | None = None) -> str:
+async def submit(
+    connection: Connection, job: Submission, *, proof: str | None = None, quota: int | None = None
+) -> str:
     """Store the job and notify control; return its id, or that of a job for the same work.
 
     A repetition with the same id changes nothing. ``proof`` is that of the caller's key: the API
-    needs it, unless its transaction already has it.
+    needs it, unless its transaction already has it. ``quota`` is the limit of jobs that have not
+    ended for an organization without one of its own; 0 is no limit. Jobs of control have none.
+
+    Raises:
+        QueueFullError: the organization has as many jobs as its quota allows.
     """
-    values = values_of(job, proof)
+    values = {**values_of(job, proof), "quota": quota}
     while True:
-        for statement in (SUBMIT, STANDS):
-            row = await (await connection.execute(statement, values)).fetchone()
-            if row is not None:
-                return str(row["job_id"])
+        row = await (await connection.execute(SUBMIT, values)).fetchone()
+        if row is not None and row["job_id"] is not None:
+            return str(row["job_id"])
+        existing = await (await connection.execute(STANDS, values)).fetchone()
+        if existing is not None:
+            return str(existing["job_id"])
+        if row is not None:
+            raise QueueFullError(row["full_at"])
         # The existing job ended between the two statements: the next insert succeeds.
 
 
 async def submit_all(connection: AsyncConnection[Any], jobs: Sequence[Submission]) -> None:
     """Store the jobs of one request in its transaction, which has the caller's proof already.
 
-    They are sent together in one round trip. They must not have a ``dedupe_key``.
+    They are sent together in one round trip. They must not have a ``dedupe_key``. No quota counts.
     """
     cursor = connection.cursor()
     await cursor.executemany(SUBMIT, [values_of(job) for job in jobs])
@@ -134,4 +150,5 @@ def values_of(job: Submission, proof: str | None = None) -> dict[str, object]:
         "sealed": list(job.sealed.values()),
         "needs": list(job.needs),
         "proof": proof,
+        "quota": None,
     }

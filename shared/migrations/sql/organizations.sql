@@ -17,3 +17,28 @@ CREATE OR REPLACE FUNCTION public.organization_lock(organization text) RETURNS v
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT FROM public.organization o WHERE o.organization_id = organization_lock.organization FOR NO KEY UPDATE
 $$;
+
+-- Return the quota of jobs that have not ended, if the organization has no room for one more; null if it has. An
+-- organization without a quota of its own has default_quota; 0 is no limit. Jobs that are stored at the same time do not
+-- see each other, so they may pass the quota: nobody waits for a lock here.
+CREATE OR REPLACE FUNCTION public.queue_full(organization text, default_quota integer) RETURNS integer
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT q.quota
+    FROM (SELECT coalesce(o.queued_job_quota, queue_full.default_quota) AS quota
+            FROM public.organization o WHERE o.organization_id = queue_full.organization) q
+   WHERE q.quota > 0 AND q.quota <= (
+     SELECT count(*) FROM (
+       SELECT FROM public.job j WHERE j.organization_id = queue_full.organization
+          AND j.state IN ('queued', 'dispatched', 'running') LIMIT q.quota) unended)
+$$;
+
+-- Raise WQ001 with the quota as its detail if there is no room for one more job.
+CREATE OR REPLACE FUNCTION public.queue_require_room(organization text, default_quota integer) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  quota integer := public.queue_full(organization, default_quota);
+BEGIN
+  IF quota IS NOT NULL THEN
+    RAISE EXCEPTION 'the organization has no room for another job' USING ERRCODE = 'WQ001', DETAIL = quota;
+  END IF;
+END $$;

@@ -95,7 +95,7 @@ GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.server
   public.application_runs,
   public.caller, public.is_beyond_key, public.send_notification, public.repository_of, public.organization_resume,
   public.server_is_online, public.server_is_available, public.organization_lock, public.running_deployment,
-  public.quota_available
+  public.quota_available, public.queue_full, public.queue_require_room
   TO wharf_api;
 
 -- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.
@@ -137,7 +137,7 @@ GRANT DELETE ON public.server_token, public.idempotency, public.registry_check, 
   public.user_session, public.invitation, public.password_reset TO wharf_control;
 -- The operator makes a link for a new password, also of the last owner.
 GRANT INSERT ON public.password_reset TO wharf_control;
-GRANT EXECUTE ON FUNCTION public.session_is_valid TO wharf_control;
+GRANT EXECUTE ON FUNCTION public.session_is_valid, public.queue_full TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.application_turn TO wharf_control;
 GRANT UPDATE (outcome, digest, revision, error, finished_at, retained, image_deleted_at) ON public.build
   TO wharf_control;

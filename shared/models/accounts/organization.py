@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import CheckConstraint, LargeBinary, text
+from sqlalchemy import BigInteger, CheckConstraint, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
 from shared.models.columns import Moment, document, ids, moment, one_of
@@ -20,12 +20,17 @@ class Organization(SQLModel, table=True):
     that were stored before ``held_at``, when the database was restored, wait. A registry without
     ``rotate_after_days`` of its own has these; so with an application's
     ``signature_policy`` and ``scan_policy``.
+    The quotas are null where the API's settings count; 0 is no limit.
     People and keys use it from ``networks``, workers the API from ``server_networks``; empty: all.
     """
 
     __table_args__ = (
         CheckConstraint("transfer_limit > 0", name="limit_positive"),
         CheckConstraint("rotate_after_days > 0", name="rotation_positive"),
+        CheckConstraint(
+            "least(application_quota, queued_job_quota, upload_quota_bytes, webhook_quota) >= 0",
+            name="quotas_not_negative",
+        ),
     )
 
     organization_id: str = Field(primary_key=True)
@@ -38,6 +43,10 @@ class Organization(SQLModel, table=True):
     networks: list[str] = ids()
     server_networks: list[str] = ids()
     scan_policy: dict[str, Any] | None = document()
+    application_quota: int | None = None
+    queued_job_quota: int | None = None
+    upload_quota_bytes: int | None = Field(default=None, sa_type=BigInteger)
+    webhook_quota: int | None = None
 
 
 class ApiKey(SQLModel, table=True):

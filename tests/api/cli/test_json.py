@@ -137,6 +137,7 @@ CASES = {
     "user uninvite": [Case("a@b.example --yes")],
     "audit list": [Case()],
     "organization show": [Case()],
+    "quota": [Case()],
     "organization update": [Case("--rotate-after-days 30")],
     "resume": [Case(), Case("--list", instead=True)],
     "doctor": [Case()],

@@ -346,6 +346,7 @@ COMMANDS = {
         ),
     ),
     "organization show": Command([], {}),
+    "quota": Command([], {}),
     "organization update": Command(
         [],
         {

@@ -152,8 +152,10 @@ async def test_there_is_room_for_twenty(client: httpx2.AsyncClient) -> None:
 
     answer = await client.post("/api/webhook.create", json={"url": URL})
 
-    assert answer.status_code == 412
-    assert answer.json()["data"]["cause"]["code"] == "too_many_webhooks"
+    cause = answer.json()["data"]["cause"]
+    assert (answer.status_code, cause["code"]) == (409, "quota_exceeded")
+    assert "has 20 webhooks; its quota is 20" in answer.json()["message"]
+    assert "WHARF_QUOTA_WEBHOOKS" in cause["remedy"]
 
 
 async def test_there_is_room_for_no_more_where_many_are_made_at_once(
@@ -170,7 +172,7 @@ async def test_there_is_room_for_no_more_where_many_are_made_at_once(
         await held.rollback()
         answers = await making
 
-    assert sorted(answer.status_code for answer in answers) == [200, 412, 412]
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409]
     assert len((await client.get("/api/webhook.all")).json()) == 20
 
 

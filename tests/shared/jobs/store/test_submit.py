@@ -8,6 +8,7 @@ import pytest
 
 from api.procedure.auth import proof_of
 from shared.database import Connection
+from shared.errors import QueueFullError
 from shared.ids import make_id
 from shared.jobs.commands import DedupeUntil
 from shared.jobs.store.submit import Submission, submit
@@ -54,6 +55,26 @@ async def test_two_submissions_at_once_with_one_id_are_one_job(world: World) -> 
     counted = await world.rows("SELECT count(*) AS jobs FROM job")
     events = await world.rows("SELECT count(*) AS events FROM job_event")
     assert (counted, events) == ([{"jobs": 10}], [{"events": 10}])
+
+
+async def test_a_quota_refuses_new_jobs_only_and_none_of_control(world: World) -> None:
+    server = await world.add_server()
+    first = Submission(world.organization_id, server.server_id, TAG, dedupe_key="same")
+    api = await world.connect("wharf_api")
+    await submit(api, first, quota=1)
+
+    with pytest.raises(QueueFullError) as refused:
+        await submit(api, Submission(world.organization_id, server.server_id, TAG), quota=1)
+    repeated = await submit(api, first, quota=1)
+    same = await submit(api, replace(first, job_id=make_id()), quota=1)
+    no_limit = await submit(api, Submission(world.organization_id, server.server_id, TAG), quota=0)
+    of_control = await submit(
+        world.control, Submission(world.organization_id, server.server_id, TAG)
+    )
+
+    assert refused.value.retryable
+    assert repeated == same == first.job_id
+    assert len({first.job_id, no_limit, of_control}) == 3
 
 
 async def test_a_password_is_kept_apart_from_the_job(world: World) -> None:
