@@ -17,6 +17,7 @@ from api.procedure.procedure import Procedure
 from api.procedure.source_networks import require_server_source
 from shared.errors import InvalidInputError, SetupError, UnauthenticatedError, UnmetConditionError
 from shared.models import Organization, Server
+from shared.networks import is_loopback
 from shared.vault import PublicKey, SealContext
 
 JOIN_TOKEN_PREFIX = "wharf_join_"  # noqa: S105 - not a token, only its prefix
@@ -32,7 +33,7 @@ text as a password."""
 
 MIN_ITERATIONS = 4096
 
-ENROLL = text("SELECT server_enroll(:token, :key, :verifier, :broker, :key_id)")
+ENROLL = text("SELECT server_enroll(:token, :key, :verifier, :broker, :key_id, :seen)")
 
 
 def _require_verifier(verifier: SecretStr) -> SecretStr:
@@ -90,6 +91,7 @@ async def enroll(context: Context, request: Enroll) -> Enrolled:
             "verifier": verifier,
             "broker": request.broker_password_hash,
             "key_id": PublicKey.parse(public_key).key_id,
+            "seen": None if is_loopback(context.host) else context.host or None,
         }
         server_id = (await connection.execute(ENROLL, values)).scalar_one()
         if server_id is None:

@@ -43,7 +43,8 @@ class Server(SQLModel, table=True):
     minus PostgreSQL's. ``predecessor`` is the previous worker process, assumed dead; if it sends a
     heartbeat, at ``second_worker_at``, two workers use one state directory. ``ip_address`` is what
     an administrator said, ``seen_address`` the address from which the worker last registered at
-    PostgreSQL. Its worker uses the API from ``networks`` only; empty: from all.
+    PostgreSQL; if that is a loopback address, as behind a relay, the one from which it joined at
+    the API. Its worker uses the API from ``networks`` only; empty: from all.
     """
 
     __table_args__ = (

@@ -1,9 +1,11 @@
 -- Use a join token, given by its SHA-256, to store a server's public key and the verifiers of its two passwords. Return
 -- the server's id; null if the token is unknown, used or expired. The token stands for the server's organization: the
--- audit row names no API key.
+-- audit row names no API key. `seen` is the address from which it was sent.
 DROP FUNCTION IF EXISTS public.server_enroll(bytea, text, text, text);
+DROP FUNCTION IF EXISTS public.server_enroll(bytea, text, text, text, text);
 CREATE OR REPLACE FUNCTION public.server_enroll(
-  token bytea, key text, verifier text, broker text DEFAULT NULL, key_id text DEFAULT NULL)
+  token bytea, key text, verifier text, broker text DEFAULT NULL, key_id text DEFAULT NULL,
+  seen text DEFAULT NULL)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   server text;
@@ -24,6 +26,8 @@ BEGIN
   END IF;
   INSERT INTO public.server_enrolment (server_id, public_key, role_verifier, broker_hash)
   VALUES (server, key, verifier, broker);
+  UPDATE public.server s SET seen_address = public.plain_text(left(seen, 100))
+   WHERE s.server_id = server AND seen IS NOT NULL;
   INSERT INTO public.audit_event (audit_event_id, organization_id, action, object_id, data)
   SELECT public.new_id(), s.organization_id, 'server.enroll', server, jsonb_build_object('key', key_id)
     FROM public.server s WHERE s.server_id = server;

@@ -127,6 +127,7 @@ async def test_a_server_joins_only_from_its_networks_and_its_token_stays_valid(
         enrol = {**PROOF, "joinToken": created["joinToken"]}
         outside = await ask(home, "server.enroll", enrol)
         inside = await ask(office, "server.enroll", enrol)
+        [joined] = (await office.get("/api/server.all")).json()
 
     assert created["networks"] == own
     assert (outside.status_code, outside.json()["data"]["cause"]["code"]) == (
@@ -134,4 +135,5 @@ async def test_a_server_joins_only_from_its_networks_and_its_token_stays_valid(
         "address_refused",
     )
     assert inside.json()["serverId"] == created["serverId"]
+    assert joined["ipAddress"] == OFFICE[0]
     assert refusals(database) == [("server.refuseAddress", {"address": "192.0.2.7"}, False)]

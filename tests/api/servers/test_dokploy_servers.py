@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from tests.api.fleet import TestServer
+from tests.databases import Database
 
 BY_SSH = {
     "description": None,
@@ -56,8 +57,10 @@ async def test_an_update_changes_the_roles_only_with_the_type(client: httpx2.Asy
 
 
 async def test_the_address_is_that_of_its_worker_unless_another_one_is_given(
-    client: httpx2.AsyncClient, server: TestServer
+    client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
+    database.execute("UPDATE server SET seen_address = '10.1.2.3'")
+
     async def shown() -> str:
         [one] = (await client.get("/api/server.all")).json()
         return str(one["ipAddress"])
@@ -74,9 +77,9 @@ async def test_the_address_is_that_of_its_worker_unless_another_one_is_given(
     kept = await shown()
     taken = (await change("")).json()["ipAddress"]
 
-    assert (seen, given) == ("127.0.0.1", ["2001:db8::1", "web.example"])
+    assert (seen, given) == ("10.1.2.3", ["2001:db8::1", "web.example"])
     assert refused == [400] * 5
-    assert (kept, taken) == ("web.example", "127.0.0.1")
+    assert (kept, taken) == ("web.example", "10.1.2.3")
 
 
 async def test_a_server_that_is_online_is_active(

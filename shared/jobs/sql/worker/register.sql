@@ -30,7 +30,10 @@ BEGIN
     predecessor = CASE WHEN incarnation = document->>'predecessor' THEN incarnation
                        WHEN incarnation = document->>'incarnation' THEN predecessor END,
     incarnation = document->>'incarnation', registered_at = now(), seen_at = now(), draining = false,
-    seen_address = host(inet_client_addr()),
+    -- A loopback address is that of a relay in front of PostgreSQL: the address from which the server joined stays.
+    seen_address = CASE WHEN inet_client_addr() <<= '127.0.0.0/8' OR inet_client_addr() = '::1'
+                        THEN nullif(seen_address, host(inet_client_addr()))
+                        ELSE host(inet_client_addr()) END,
     wire_version = (document->>'wire_version')::integer,
     worker_version = public.plain_text(left(document->>'worker_version', 100)),
     kinds = coalesce((SELECT array_agg(public.plain_text(left(kind #>> '{}', 100))) FROM jsonb_array_elements(

@@ -40,6 +40,22 @@ async def test_hello_answers_who_the_server_is(world: World) -> None:
     }
 
 
+async def test_a_loopback_address_replaces_no_address_from_which_the_server_joined(
+    world: World,
+) -> None:
+    server = await world.add_server(None)
+
+    async def seen(before: str) -> object:
+        change = "UPDATE server SET seen_address = %s RETURNING server_id"
+        await world.rows(change, before)
+        await server.register("first")
+        [row] = await world.rows("SELECT seen_address FROM server")
+        return row["seen_address"]
+
+    # The tests' PostgreSQL sees all clients on loopback, as one behind a relay does.
+    assert [await seen("10.1.2.3"), await seen("127.0.0.1")] == ["10.1.2.3", None]
+
+
 async def test_a_new_worker_with_proof_hands_back_what_the_dead_one_held(world: World) -> None:
     server = await world.add_server()
     running, unclaimed = await world.run(server), await world.dispatch(server)
