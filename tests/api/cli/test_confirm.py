@@ -21,6 +21,7 @@ DELETING = {
     "app remove": "image",
     "webhook remove": "$webhook",
     "key remove": "probe",
+    "signing-key remove": "$spare_signing",
     "user remove": "$user",
     "user uninvite": "$invitation",
 }
@@ -31,7 +32,7 @@ async def scene(
     client: httpx2.AsyncClient, database: Database, server: TestServer
 ) -> AsyncIterator[Scene]:
     async with open_scene(client, database, server) as scene:
-        for name in ("hook", "api_key", "registry", "user", "invitation"):
+        for name in ("hook", "api_key", "registry", "user", "invitation", "spare_signing"):
             await scene.make(name)
         yield scene
 
