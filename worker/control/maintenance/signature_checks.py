@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -27,7 +28,7 @@ from shared.jobs.commands import ImagePull
 from shared.jobs.logins import CONTROL
 from shared.jobs.store.release import refuse_queued
 from shared.reference import Reference
-from shared.set_aside import Row, Rows, caught
+from shared.set_aside import Row, Rows, attempt, caught
 from shared.vault import KeyRing
 from worker.control.credentials.grants import open_stored_login
 from worker.control.service import Service
@@ -76,10 +77,10 @@ SELECT job.job_id AS row_id, job.organization_id, job.registry_id, job.command,
 RECORD = """
 WITH checked AS (
   UPDATE job SET command = command || %(outcome)s
-   WHERE job_id = ANY (%(job_ids)s) AND state = 'queued' AND command->>'control_check' = 'due'
+   WHERE job_id = %(job_id)s AND state = 'queued' AND command->>'control_check' = 'due'
   RETURNING job_id
 )
-SELECT send_notification('wharf_release', '') FROM checked LIMIT 1
+SELECT send_notification('wharf_release', '') FROM checked
 """
 
 log = structlog.get_logger()
@@ -150,13 +151,17 @@ def _target(command: ImagePull, row: Row) -> Reference:
 
 
 async def _record(connection: Connection, job_ids: Sequence[str], error: Exception | None) -> None:
+    """Store the outcome for each job; one for which that fails is set aside."""
     if isinstance(error, WharfError) and error.code in REFUSALS:
         for job_id in job_ids:
             log.warning("image_refused", job_id=job_id, code=error.code)
-            await refuse_queued(connection, job_id, error.fault())
+            refuse = partial(refuse_queued, connection, job_id, error.fault())
+            await attempt(connection, SERVICE, job_id, refuse)
         return
     if error is not None:
         code = error.code if isinstance(error, WharfError) else type(error).__name__
         log.info("signatures_not_reached", job_ids=list(job_ids), code=code)
-    outcome = {"control_check": "done" if error is None else "not_reached"}
-    await connection.execute(RECORD, {"job_ids": list(job_ids), "outcome": Jsonb(outcome)})
+    outcome = Jsonb({"control_check": "done" if error is None else "not_reached"})
+    for job_id in job_ids:
+        values = {"job_id": job_id, "outcome": outcome}
+        await attempt(connection, SERVICE, job_id, partial(connection.execute, RECORD, values))

@@ -108,6 +108,27 @@ async def test_an_image_that_its_policy_refuses_is_released_to_no_server(
     assert SIGNED.digest in message and OTHER.public.fingerprint in message
 
 
+async def test_a_job_that_cannot_be_refused_is_set_aside_and_the_others_are_checked(
+    scenario: Scenario,
+) -> None:
+    bad = await scenario.ask(UNSIGNED.digest)
+    others = [await scenario.ask(UNSIGNED.digest), await scenario.ask(SIGNED.digest)]
+    owner = scenario.world.owner
+    broken = f"ALTER TABLE job ADD CONSTRAINT broken CHECK (job_id <> '{bad}' OR state = 'queued')"
+    await owner.execute(broken.encode())
+
+    try:
+        await scenario.check()
+    finally:
+        await owner.execute("ALTER TABLE job DROP CONSTRAINT broken")
+
+    assert await scenario.outcome(bad) == ("queued", "due")
+    outcomes = [await scenario.outcome(each) for each in others]
+    assert outcomes == [("failed", "signature_missing"), ("queued", "done")]
+    [aside] = await scenario.world.rows("SELECT row_id, code FROM set_aside")
+    assert tuple(aside.values()) == (bad, "database_error")
+
+
 async def test_a_signed_image_and_one_that_is_only_warned_about_are_released(
     scenario: Scenario,
 ) -> None:
