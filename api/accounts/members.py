@@ -84,7 +84,8 @@ async def update_networks(context: Context, request: ChangeNetworks) -> bool:
     """Limit a member and its personal keys to networks. Only an owner limits an owner.
 
     Raises:
-        WouldLockOutError: the member is the caller, whose own address they do not contain.
+        WouldLockOutError: the caller is the member, or a key of it, and they do not contain its own
+            address.
     """
     async with context.transaction() as session:
         member = await _find(session, context, Member.member_id == request.member_id)
@@ -92,7 +93,7 @@ async def update_networks(context: Context, request: ChangeNetworks) -> bool:
             raise ForbiddenError(
                 "only an owner limits an owner", remedy="Ask an owner of the organization."
             )
-        is_own = member.user_id == context.caller.user_id
+        is_own = member.member_id == context.caller.member_id
         require_own_source(context, request.networks if is_own else (), force=request.force)
         member.networks = list(request.networks)
         session.add(member)

@@ -41,7 +41,7 @@ SELECT session_begin(%(session_id)s, %(user_id)s, %(proof)s, %(token_hash)s, %(a
 """
 FIND = """
 WITH found AS (
-  SELECT s.session_id, s.user_id, m.member_id AS actor_id, m.organization_id, m.role,
+  SELECT s.session_id, s.user_id, m.member_id AS actor_id, m.member_id, m.organization_id, m.role,
          m.networks AS member_networks, o.networks AS organization_networks,
          u.email, u.name, o.name AS organization
     FROM user_session s JOIN member m USING (user_id, organization_id)

@@ -17,7 +17,7 @@ MAX_KEY_CHARACTERS = 512
 
 FIND = """
 SELECT k.api_key_id AS actor_id, k.organization_id, lesser_role(k.role, m.role) AS role,
-       k.procedures, k.networks, k.application_ids,
+       k.procedures, k.networks, k.application_ids, k.member_id,
        coalesce(m.networks, '{}') AS member_networks, o.networks AS organization_networks
   FROM api_key k LEFT JOIN member m USING (member_id)
   JOIN organization o ON o.organization_id = k.organization_id
@@ -26,7 +26,7 @@ SELECT k.api_key_id AS actor_id, k.organization_id, lesser_role(k.role, m.role) 
 FIND_AND_RECORD_USE = """
 WITH found AS (
   SELECT k.api_key_id AS actor_id, k.organization_id, lesser_role(k.role, m.role) AS role,
-         k.procedures, k.networks, k.application_ids,
+         k.procedures, k.networks, k.application_ids, k.member_id,
          coalesce(m.networks, '{}') AS member_networks, o.networks AS organization_networks
     FROM api_key k LEFT JOIN member m USING (member_id)
     JOIN organization o ON o.organization_id = k.organization_id

@@ -88,9 +88,9 @@ class Resources:
 class Caller:
     """The actor of a request and its rights; database functions check ``proof``.
 
-    The actor is an API key, a member who signed in (with ``user_id`` and ``session_id``), or a
-    deploy hook, which may act on its ``application_id`` only. Empty ``procedures``, networks and
-    ``application_ids`` limit nothing.
+    The actor is an API key, of ``member_id`` if it is a member's, a member who signed in (with
+    ``user_id`` and ``session_id``), or a deploy hook, for its ``application_id`` only. Empty
+    ``procedures``, networks and ``application_ids`` limit nothing.
     """
 
     organization_id: str
@@ -105,6 +105,7 @@ class Caller:
     application_ids: Sequence[str] = ()
     user_id: str | None = None
     session_id: str | None = None
+    member_id: str | None = None
 
     @property
     def is_admin(self) -> bool:

@@ -87,20 +87,24 @@ async def test_nobody_excludes_the_own_address_by_mistake(
 async def test_a_member_s_keys_are_used_only_from_the_member_s_networks(
     app: Starlette, client: httpx2.AsyncClient, database: Database
 ) -> None:
-    created = (await ask(client, "apiKey.create", {"name": "of a person"})).json()
+    key = {"name": "of a person", "role": "admin"}
+    created = (await ask(client, "apiKey.create", key)).json()
     database.execute(
         "INSERT INTO user_account (user_id, email, name, salt, derivation, proof_hash)"
         " VALUES ('u', 'ada@example.com', 'Ada', '', '{}', '')"
     )
     database.execute(
         "INSERT INTO member (member_id, organization_id, user_id, role)"
-        " SELECT 'm', organization_id, 'u', 'member' FROM organization"
+        " SELECT 'm', organization_id, 'u', 'admin' FROM organization"
     )
     database.execute(
         f"UPDATE api_key SET member_id = 'm' WHERE api_key_id = '{created['apiKeyId']}'"
     )
 
     limits = {"memberId": "m", "networks": ["10.0.0.0/8"]}
+    async with open_from(app, HOME, created["key"]) as home:
+        own = await ask(home, "organization.updateMemberNetworks", limits)
+    assert (own.status_code, own.json()["data"]["cause"]["code"]) == (409, "would_lock_out")
     assert (await ask(client, "organization.updateMemberNetworks", limits)).json() is True
     async with open_from(app, OFFICE, created["key"]) as office:
         inside = await office.get("/api/registry.all")
