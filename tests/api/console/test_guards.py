@@ -9,11 +9,13 @@ from typing import Any
 import httpx2
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from tests.api.asking import create_application, create_registry, until
 from tests.api.console.browsing import Browser
 from tests.api.fleet import TestServer
 from tests.databases import Database
+from worker.local.postgres import OWNER
 
 CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "registry": ({"registryName": "other"}, "registryName: ours → other"),
@@ -83,6 +85,30 @@ async def test_a_change_of_another_editor_is_shown_and_not_overwritten(
     assert {name: stored[name] for name in change} == change
     assert again.status_code == 303, again.text
     assert after != stored
+
+
+async def test_a_save_is_not_refused_for_what_a_process_writes_meanwhile(
+    owner: Browser, client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    beat = {"incarnation": server.incarnation, "jobs": [], "draining": True}
+    renewal = "UPDATE registry SET password = 'v1.x', password_expires_at = now()"
+    writes: dict[str, tuple[str, str, tuple[Any, ...]]] = {
+        "server": (server.url, "SELECT worker_v1.heartbeat(%s)", (Jsonb(beat),)),
+        "registry": (database.url("wharf_control"), renewal, ()),
+        "application": (database.url(OWNER), "UPDATE application SET last_version = 7", ()),
+    }
+    for noun, (url, statement, values) in writes.items():
+        made = await make(client, server, noun)
+        path = f"/{NOUNS.get(noun, f'{noun}s')}/{made[f'{noun}Id']}/{PATHS[noun]}"
+        part = "source" if noun == "application" else ""
+        form = {**typed((await owner.get(path)).text, part), **mine(noun)}
+
+        with psycopg.connect(url) as process:
+            process.execute(statement.encode(), values)
+            save = asyncio.create_task(owner.post(path, **form))
+            await until(lambda: database.execute(WAITING) == [(1,)])
+
+        assert (await save).status_code == 303, noun
 
 
 async def test_of_two_saves_at_once_one_is_refused(
