@@ -9,7 +9,12 @@ from starlette.responses import FileResponse, Response
 
 from api.builds.context_download import FETCH, Fetched
 from api.builds.context_upload import UPLOAD, Upload
-from api.errors import IncompleteUploadError, NoEffectError, WrongMediaTypeError
+from api.errors import (
+    AddressRefusedError,
+    IncompleteUploadError,
+    NoEffectError,
+    WrongMediaTypeError,
+)
 from api.http.bare import flat_input
 from api.http.calls import Call, Failure
 from api.http.perform import perform
@@ -52,12 +57,16 @@ async def answer_upload(
 
 
 async def answer_context(resources: Resources, context_id: str, request: Request) -> Response:
-    """Return the file for the token of a running attempt; answer 404 to all others."""
+    """Return the file for the token of a running attempt; answer 404 to all other tokens.
+
+    A server that may not use the API from its address gets 403 for its token.
+    """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     given = {"contextId": context_id, "token": token if scheme.lower() == "bearer" else ""}
     [answer] = await perform(resources, request, [Call(FETCH.name, FETCH, lambda: given)])
     if isinstance(answer, Failure):
-        is_told = answer.http >= 500 or answer.http == 429
+        is_refused = isinstance(answer.error, AddressRefusedError)
+        is_told = is_refused or answer.http >= 500 or answer.http == 429
         return plain_error(answer if is_told else Failure(FETCH.name, NotFoundError("Not found")))
     assert resources.contexts  # noqa: S101 - it was found there
     path = resources.contexts.path(Fetched.model_validate_json(answer.shown).context_id)

@@ -79,6 +79,18 @@ async def test_the_attempt_that_runs_gets_it_once(scenario: ContextScenario) -> 
     assert second.status_code == 404
 
 
+async def test_a_refused_address_is_told_and_the_token_stays_valid(
+    scenario: ContextScenario, database: Database
+) -> None:
+    database.execute("UPDATE server SET networks = '{10.0.0.0/8}'")
+    refused = await scenario.get()
+    database.execute("UPDATE server SET networks = '{}'")
+
+    assert refused.status_code == 403
+    assert refused.json()["data"]["cause"]["code"] == "address_refused"
+    assert (await scenario.get()).content == b"the tar"
+
+
 async def test_of_many_that_ask_at_once_one_gets_it(scenario: ContextScenario) -> None:
     answers = await asyncio.gather(*(scenario.get() for _ in range(8)))
 

@@ -35,6 +35,7 @@ _TLS_REMEDY = {
     FaultCode.TLS_NAME_MISMATCH: "Set WHARF_URL to a name that the API's certificate is valid for.",
     FaultCode.TLS_NOT_OFFERED: "The API answers in plain HTTP. Put TLS in front of it.",
 }
+REFUSED_REMEDY = "Add the address to the networks of the server, or of the organization's servers."
 UNREACHABLE_REMEDY = "Check that this server reaches the API, and that WHARF_URL is correct."
 
 
@@ -177,6 +178,12 @@ def _require_good(answer: httpx2.Response, source: UploadSource, api: SplitResul
             FaultCode.SOURCE_NOT_FOUND,
             f"the API at {api.netloc} has no context {source.context_id} for this attempt",
             remedy=GONE_REMEDY,
+        )
+    if answer.status_code == httpx2.codes.FORBIDDEN:
+        raise SourceError(
+            FaultCode.SOURCE_UNREACHABLE,
+            f"the API at {api.netloc} refuses the address of this server",
+            remedy=REFUSED_REMEDY,
         )
     if answer.status_code != httpx2.codes.OK:
         raise SourceError(

@@ -78,6 +78,7 @@ def body(content: bytes) -> Answer:
     [
         (says(404), FaultCode.SOURCE_NOT_FOUND, False),
         (cut, FaultCode.SOURCE_UNREACHABLE, True),
+        (says(403), FaultCode.SOURCE_UNREACHABLE, True),
         (says(503), FaultCode.SOURCE_UNREACHABLE, True),
         (
             says(302, headers={"location": "http://127.0.0.1:1/"}),
@@ -88,7 +89,7 @@ def body(content: bytes) -> Answer:
         (body(CONTENT[:-1] + b"X"), FaultCode.SOURCE_ALTERED, True),
         (body(CONTENT + b"X"), FaultCode.SOURCE_ALTERED, True),
     ],
-    ids=["gone", "cut", "away", "moved", "short", "another", "long"],
+    ids=["gone", "cut", "refused", "away", "moved", "short", "another", "long"],
 )
 async def test_an_invalid_answer_fails_with_its_code_and_remedy(
     tmp_path: Path, answer: Answer, code: FaultCode, *, is_retryable: bool
