@@ -39,3 +39,12 @@ async def require_accepted(session: AsyncSession, policy: ScanPolicy, build: Bui
             f"{build.version}: {named}",
             remedy="Update the packages and build again, or add an exception (scanPolicy.set).",
         )
+    listed = sum(policy.is_too_severe(one.severity) for one in found.findings)
+    counted = sum(number for one, number in found.counts.items() if policy.is_too_severe(one))
+    if counted > listed:
+        raise UnmetConditionError(
+            "vulnerabilities_found",
+            f"the image of build {build.version} has {counted} vulnerabilities above the policy's "
+            f"maxSeverity, and its report lists only {listed} of them",
+            remedy="Build again: the scan of a build compares all of them with the policy.",
+        )

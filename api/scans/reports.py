@@ -88,7 +88,8 @@ class SeverityCounts(Output):
 class VulnerabilitiesOutput(Output):
     """The report of a scanner. `databaseBuiltAt` tells how new its knowledge was.
 
-    `findings` are the most severe ones; `leftOut` are counted, but not listed.
+    `findings` are those that were not excepted, the most severe first, then excepted ones. The last
+    `leftOut` ones are counted, but not listed.
     """
 
     scanner: Scanner

@@ -51,10 +51,11 @@ class Finding(_Report):
 
 
 class Vulnerabilities(_Report):
-    """The report of a scanner, with the most severe ``findings``; ``left_out`` are not listed.
+    """The report of a scanner.
 
-    ``counts`` are of all findings, by severity. ``database_built_at`` is the age of what the
-    scanner knows; ``None`` if it does not say.
+    ``findings`` are those that were not excepted, the most severe first, then excepted ones; the
+    last ``left_out`` ones are not listed. ``counts`` are of all, by severity.
+    ``database_built_at`` is the age of what the scanner knows; ``None`` if it does not say.
     """
 
     scanner: Scanner

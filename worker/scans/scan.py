@@ -23,9 +23,9 @@ from worker.login import Grants
 from worker.scans.attachment import attach_sbom
 from worker.scans.programs import Program, find_scanner, find_syft
 from worker.scans.sbom import make_index, make_sbom
+from worker.scans.vulnerabilities import make_report
 from worker.scans.vulnerabilities import scan as run_scanner
 
-MAX_FINDINGS = 100
 MAX_SHOWN = 5
 NO_SYFT = (
     "no SBOM was made: the server has no syft; install wharfinger[sbom] there, or syft on its PATH"
@@ -173,21 +173,7 @@ async def _scan(
 ) -> tuple[Vulnerabilities, Sequence[Finding]]:
     found = await run_scanner(scanner, archive, archive.parent)
     now = datetime.now(UTC)
-    marked = [
-        one.model_copy(update={"excepted": policy.is_excepted(one.vulnerability, one.package, now)})
-        for one in found.findings
-    ]
-    report = Vulnerabilities.model_validate(
-        {
-            "scanner": scanner.name,
-            "scanner_version": found.scanner_version[:100],
-            "database_built_at": found.database_built_at,
-            "counts": found.count(),
-            "excepted": sum(one.excepted for one in marked),
-            "findings": marked[:MAX_FINDINGS],
-            "left_out": max(len(marked) - MAX_FINDINGS, 0),
-        }
-    )
+    report = make_report(scanner.name, found, policy, now)
     violations = policy.find_violations(found.findings, now) if policy.mode != "off" else []
     return report, violations
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from shared.errors import ScanError
 from shared.faults import FaultCode
-from shared.scans.report import SEVERITIES, Finding, Severity
+from shared.scans.policy import ScanPolicy
+from shared.scans.report import SEVERITIES, Finding, Severity, Vulnerabilities
 from worker.scans.programs import Program, run
 
 _SEVERITIES: dict[str, Severity] = {
@@ -21,6 +22,8 @@ _SEVERITIES: dict[str, Severity] = {
     "negligible": "low",
 }
 MAX_TITLE_CHARACTERS = 120
+MAX_FINDINGS = 100
+"""The findings that a report lists."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,29 @@ async def scan(scanner: Program, archive: Path, folder: Path) -> Scan:
             f"the report of {scanner.name} cannot be read: {error.error_count()} unknown fields",
             remedy=f"Install a current version of {scanner.name}.",
         ) from error
+
+
+def make_report(scanner: str, found: Scan, policy: ScanPolicy, now: datetime) -> Vulnerabilities:
+    """Make the report of a scan: it marks what the policy excepts, and lists the rest first.
+
+    If it cannot list all findings, it leaves out excepted ones, then the least severe ones.
+    """
+    marked = [
+        one.model_copy(update={"excepted": policy.is_excepted(one.vulnerability, one.package, now)})
+        for one in found.findings
+    ]
+    listed = sorted(marked, key=lambda one: one.excepted)[:MAX_FINDINGS]
+    return Vulnerabilities.model_validate(
+        {
+            "scanner": scanner,
+            "scanner_version": found.scanner_version[:100],
+            "database_built_at": found.database_built_at,
+            "counts": found.count(),
+            "excepted": sum(one.excepted for one in marked),
+            "findings": listed,
+            "left_out": len(marked) - len(listed),
+        }
+    )
 
 
 class _TrivyFinding(BaseModel):

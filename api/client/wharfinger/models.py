@@ -1820,7 +1820,8 @@ class VerifiedImage(Model):
 class Vulnerabilities(Model):
     """The report of a scanner. `databaseBuiltAt` tells how new its knowledge was.
 
-    `findings` are the most severe ones; `leftOut` are counted, but not listed.
+    `findings` are those that were not excepted, the most severe first, then excepted ones. The
+    last `leftOut` ones are counted, but not listed.
     """
 
     scanner: Annotated[Literal["trivy", "grype"], OPEN]

@@ -9,6 +9,7 @@ from shared.jobs.store.release import Released
 from tests.api.deploying import DIGEST, create_deployable, reconcile
 from tests.api.fleet import TestServer
 from tests.api.signatures.test_signatures import ask, look
+from tests.databases import Database
 
 SBOM = {"format": "spdx", "tool": "syft", "toolVersion": "1.18.1", "packages": 3}
 PACKAGES = {
@@ -29,6 +30,11 @@ FOUND = {
     "counts": {"critical": 1},
     "findings": [FINDING],
 }
+
+UNLISTED = """
+UPDATE image_report SET vulnerabilities = vulnerabilities
+  || '{"counts": {"critical": 2}, "leftOut": 1}'
+"""
 
 RUNNING = {
     "digest": DIGEST,
@@ -119,7 +125,7 @@ async def test_a_build_is_scanned_and_its_packages_are_found_where_they_run(
 
 
 async def test_an_enforced_policy_keeps_an_image_from_being_deployed_until_it_is_accepted(
-    client: httpx2.AsyncClient, server: TestServer
+    client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
     application = await create_deployable(client, [server])
     chosen = {"applicationId": application["applicationId"]}
@@ -141,6 +147,12 @@ async def test_an_enforced_policy_keeps_an_image_from_being_deployed_until_it_is
     exception = {"vulnerability": "CVE-2025-0001", "reason": "x", "until": "2999-01-01T00:00:00Z"}
     await ask(client, "scanPolicy.set", mode="enforce", exceptions=[exception])
     await ask(client, "application.redeploy", **chosen)
+    # The accepted one is listed, another critical one is not.
+    database.execute(UNLISTED)
+    unlisted = await ask(client, "application.redeploy", 412, **chosen)
+    assert "its report lists only 1 of them" in unlisted["message"]
+    errors = database.execute("SELECT error FROM job_attempt WHERE outcome = 'failed'")
+    assert errors == [(refused,)]
 
 
 async def test_an_image_is_scanned_on_request(

@@ -16,6 +16,7 @@ from shared.jobs.commands import ImagePush, ImageScan
 from shared.jobs.results import ScanResult
 from shared.reference import parse_reference, parse_registry
 from shared.scans.policy import ScanException, ScanPolicy
+from shared.scans.report import Finding
 from tests.worker.engine.parts import ALLOWED, RegistryFixture
 from tests.worker.parts import make_tools
 from tests.worker.scans import recorded
@@ -30,7 +31,7 @@ from worker.oci.images.attached_manifests import find_attachments
 from worker.oci.images.attachment_kinds import find_kind
 from worker.oci.registry.client import RegistryClient
 from worker.scans.scan import scan
-from worker.scans.vulnerabilities import read_grype
+from worker.scans.vulnerabilities import MAX_FINDINGS, Scan, make_report, read_grype
 
 STATUS = """Package: openssl
 Status: install ok installed
@@ -204,3 +205,19 @@ def test_a_newer_report_of_grype_has_the_age_of_its_database_in_the_status() -> 
     assert read_grype(text.encode()).database_built_at == datetime(
         2026, 11, 29, 6, 17, 51, tzinfo=UTC
     )
+
+
+def test_a_report_that_cannot_list_all_leaves_out_what_is_excepted() -> None:
+    now = datetime.now(UTC)
+    accepted = [
+        Finding(vulnerability="CVE-1", package=f"p{number}", version="1", severity="critical")
+        for number in range(150)
+    ]
+    worse = Finding(vulnerability="CVE-2", package="p", version="1", severity="high")
+    exception = ScanException(vulnerability="CVE-1", reason="x", until=now + timedelta(days=1))
+    policy = ScanPolicy(mode="enforce", max_severity="medium", exceptions=(exception,))
+
+    report = make_report("trivy", Scan("1", None, (*accepted, worse)), policy, now)
+
+    assert report.findings[0] == worse and len(report.findings) == MAX_FINDINGS
+    assert (report.excepted, report.left_out, report.counts["critical"]) == (150, 51, 150)

@@ -110,7 +110,8 @@ BEGIN
       PERFORM public.send_notification('wharf_credential', '');
     END IF;
     PERFORM public.job_close_attempt(j.job_id, j.attempt,
-      CASE WHEN outcome = 'cancelled' AND j.state <> 'cancelled' THEN 'returned' ELSE outcome END, what);
+      CASE WHEN outcome = 'cancelled' AND j.state <> 'cancelled' THEN 'returned' ELSE outcome END,
+      CASE WHEN j.kind = 'image.scan' THEN what - 'report' ELSE what END);
     IF j.kind = 'image.scan' AND outcome IN ('succeeded', 'failed') THEN
       PERFORM public.image_report_add(j, CASE WHEN outcome = 'succeeded' THEN kept ELSE what->'report' END);
     END IF;
