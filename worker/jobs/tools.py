@@ -87,7 +87,8 @@ class Tools:
 
     Uploaded contexts are fetched from ``api_url``, which ``ca_file`` verifies. ``destinations``
     decides which logins the Engine may be given, ``engine_certificates`` stores those of registries
-    for it. ``quotas`` is the log of the attempt that uses the tools.
+    for it. One scanner runs at a time, with ``scanner_lock``: they lock their database, which they
+    may also download. ``quotas`` is the log of the attempt that uses the tools.
     """
 
     engine: Engine
@@ -101,6 +102,7 @@ class Tools:
     clean_ups: CleanUps = field(default_factory=CleanUps)
     quotas: QuotaLog = field(default_factory=QuotaLog)
     engine_certificates: EngineCertificates = field(default_factory=EngineCertificates)
+    scanner_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def connection_settings(self) -> ConnectionSettings:
         """Return how registries are reached, as the Engine is configured."""

@@ -5,7 +5,7 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,21 @@ from shared.faults import FaultCode
 from shared.scans.report import Scanner
 from worker.processes import read_end, running
 
-KEPT_PREFIXES = ("TRIVY_", "GRYPE_", "SYFT_", "SSL_CERT_", "DOCKER_CONFIG")
+KEPT_PREFIXES = (
+    *("TRIVY_CACHE_", "TRIVY_REDIS_", "TRIVY_DB_", "TRIVY_JAVA_DB_", "GRYPE_DB_", "SYFT_"),
+    *("SSL_CERT_", "DOCKER_CONFIG"),
+)
 KEPT_NAMES = frozenset(
     {"PATH", "HOME", "XDG_CACHE_HOME", "LANG"}
+    | {"TRIVY_SKIP_DB_UPDATE", "TRIVY_SKIP_JAVA_DB_UPDATE", "TRIVY_OFFLINE_SCAN", "TRIVY_TIMEOUT"}
+    | {"TRIVY_INSECURE", "TRIVY_USERNAME", "TRIVY_PASSWORD", "TRIVY_REGISTRY_TOKEN"}
     | {name for base in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY") for name in (base, base.lower())}
 )
-"""The variables that a program is given; those of the worker may hold secrets."""
+"""The variables that a program is given; those of the worker may hold secrets.
+
+Scanners get those about their cache and database only: others (``TRIVY_SEVERITY``) would hide
+findings from the policy.
+"""
 
 QUIET = {
     "SYFT_CHECK_FOR_APP_UPDATE": "false",
@@ -68,12 +77,7 @@ async def run(program: Program, arguments: Sequence[str], folder: Path) -> bytes
     Raises:
         ScanError: ``scan_failed``, with the end of its messages.
     """
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in KEPT_NAMES or name.startswith(KEPT_PREFIXES)
-    }
-    environment = {"HOME": str(folder), **kept, **QUIET, "TMPDIR": str(folder)}
+    environment = make_environment(os.environ, folder)
     async with running(str(program.path), *arguments, cwd=folder, env=environment) as process:
         printed, said = await asyncio.gather(
             _read_all(process.stdout, program.name), read_end(process.stderr)
@@ -84,6 +88,16 @@ async def run(program: Program, arguments: Sequence[str], folder: Path) -> bytes
             FaultCode.SCAN_FAILED, f"{program.name} ended with status {status}", evidence=said
         )
     return printed
+
+
+def make_environment(variables: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return the variables for a program that runs in a folder, of those of the worker."""
+    kept = {
+        name: value
+        for name, value in variables.items()
+        if name in KEPT_NAMES or name.startswith(KEPT_PREFIXES)
+    }
+    return {"HOME": str(folder), **kept, **QUIET, "TMPDIR": str(folder)}
 
 
 async def _read_all(stream: asyncio.StreamReader | None, name: str) -> bytes:

@@ -126,7 +126,7 @@ async def _examine(
         warnings += problems
     if scanner is None:
         return _Examined(sbom, packages, warnings=tuple(warnings))
-    report, violations = await _scan(command.policy, scanner, archive)
+    report, violations = await _scan(command.policy, scanner, archive, tools)
     if violations:
         warnings.append(
             f"{_describe(command.target, violations)} ({FaultCode.VULNERABILITIES_FOUND})"
@@ -169,9 +169,10 @@ async def _make_sbom(
 
 
 async def _scan(
-    policy: ScanPolicy, scanner: Program, archive: Path
+    policy: ScanPolicy, scanner: Program, archive: Path, tools: Tools
 ) -> tuple[Vulnerabilities, Sequence[Finding]]:
-    found = await run_scanner(scanner, archive, archive.parent)
+    async with tools.scanner_lock:
+        found = await run_scanner(scanner, archive, archive.parent)
     now = datetime.now(UTC)
     report = make_report(scanner.name, found, policy, now)
     violations = policy.find_violations(found.findings, now) if policy.mode != "off" else []

@@ -80,7 +80,10 @@ GRYPE_NEW_DATABASE = {"status": {"built": "2026-11-29T06:17:51Z", "schemaVersion
 
 
 def install(folder: Path, name: str, *, fails: bool = False) -> None:
-    """Put a program into the folder that prints the recorded report of that scanner."""
+    """Put a program into the folder that prints the recorded report of that scanner.
+
+    It writes its first argument to the file ``calls`` in the folder.
+    """
     folder.mkdir(exist_ok=True)
     if name == "trivy":
         reports = {"version": TRIVY_VERSION, "image": TRIVY_REPORT}
@@ -92,5 +95,5 @@ def install(folder: Path, name: str, *, fails: bool = False) -> None:
     broken = "echo 'FATAL database error: no route to host' >&2; exit 1"
     body = broken if fails else "\n".join(['case "$1" in', *cases, "*) exit 2;;", "esac"])
     program = folder / name
-    program.write_text(f"#!/bin/sh\n{body}\n")
+    program.write_text(f"#!/bin/sh\necho \"$1\" >> '{folder}/calls'\n{body}\n")
     program.chmod(0o755)

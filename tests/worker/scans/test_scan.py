@@ -30,6 +30,7 @@ from worker.login import Grant, Grants, Login
 from worker.oci.images.attached_manifests import find_attachments
 from worker.oci.images.attachment_kinds import find_kind
 from worker.oci.registry.client import RegistryClient
+from worker.scans.programs import make_environment
 from worker.scans.scan import scan
 from worker.scans.vulnerabilities import MAX_FINDINGS, Scan, make_report, read_grype
 
@@ -164,6 +165,26 @@ async def test_the_report_of_a_scanner_is_read(server: Server, name: str, versio
     assert (worst.vulnerability, worst.package) == ("CVE-2025-0001", "openssl")
     assert worst.fixed_version == "3.0.16-1~deb12u1" and "\n" not in worst.title
     assert (mild.severity, mild.fixed_version) == ("low", "")
+
+
+async def test_one_scanner_runs_at_a_time(server: Server) -> None:
+    recorded.install(server.path, "trivy")
+
+    await asyncio.gather(*(server.scan(ScanPolicy(mode="warn")) for _ in range(3)))
+
+    calls = await asyncio.to_thread((server.path / "calls").read_text)
+    assert calls.split() == ["image", "version"] * 3
+
+
+def test_a_scanner_gets_no_variable_that_hides_findings(tmp_path: Path) -> None:
+    kept = {"TRIVY_CACHE_DIR": "/cache", "TRIVY_DB_REPOSITORY": "a.example/db", "PATH": "/bin"}
+    hiding = {"TRIVY_SEVERITY": "LOW", "TRIVY_IGNORE_UNFIXED": "true", "TRIVY_SKIP_DIRS": "/usr"}
+    others = {"TRIVY_EXIT_CODE": "1", "GRYPE_ONLY_FIXED": "true", "WHARF_DATABASE_URL": "secret"}
+
+    given = make_environment({**kept, **hiding, **others}, tmp_path)
+
+    assert kept.items() <= given.items()
+    assert not given.keys() & (hiding.keys() | others.keys())
 
 
 async def test_a_policy_refuses_or_warns_until_an_exception_accepts_it(server: Server) -> None:
