@@ -17,7 +17,13 @@ from shared.jobs.results import ImageResult
 from shared.jobs.sources import GitSource, UploadSource
 from shared.reference import Reference
 from shared.ssh.address import is_ssh
-from worker.builds.base_policy import require_allowed_bases, require_signed_bases
+from worker.builds.base_policy import (
+    is_enforced,
+    require_allowed_bases,
+    require_pinned_bases,
+    require_signed_bases,
+    require_signed_syntaxes,
+)
 from worker.builds.bases import FoundBase, pull_bases
 from worker.builds.pins import open_pins
 from worker.builds.sources.context import Context, find_inside, pack
@@ -104,8 +110,13 @@ async def _build(
         sources.root, command.context_path, command.dockerfile, archive, modes=sources.modes
     )
     log.add(f"{context.files} files, {context.archive.stat().st_size} bytes")
-    bases = parse_bases(context.text, command.build_args, command.stage or "")
-    warnings = require_allowed_bases(command.base_policy, bases)
+    policy, stage = command.base_policy, command.stage or ""
+    warnings = require_allowed_bases(
+        policy, context.text, command.build_args, stage, name=context.dockerfile
+    )
+    warnings += await require_signed_syntaxes(command, context.text, grants, tools)
+    is_held = is_enforced(policy)
+    bases = parse_bases(context.text, command.build_args, stage, triggers=is_held)
     of_bases = await _find_logins(bases, grants, tools)
     logins = await _find_builder_logins(command, of_bases, grants, tools, log)
     found = await pull_bases(
@@ -115,8 +126,9 @@ async def _build(
         of_bases,
         log=log.add,
         on_progress=progress_recorder(attempt),
+        is_held=is_held,
     )
-    warnings += await require_signed_bases(command.base_policy, found, grants, tools)
+    warnings += await require_signed_bases(policy, found, grants, tools)
     secrets = grants.build_secrets
     request = _make_request(
         command,
@@ -270,10 +282,14 @@ async def _run(
     log: JobLog,
 ) -> str:
     """Build on the bases that were found, and show them by the names that the Dockerfile has."""
+    is_held = is_enforced(command.base_policy)
     async with open_pins(
-        tools.engine, found if request.use_buildkit else (), context.archive.parent
+        tools.engine, found if request.use_buildkit or is_held else (), context.archive.parent
     ) as pins:
-        text = pin_bases(context.text, pins, command.build_args, command.stage or "")
+        text = pin_bases(
+            context.text, pins, command.build_args, command.stage or "", triggers=is_held
+        )
+        require_pinned_bases(command.base_policy, command, text, found)
         files = await context.make_files(text)
 
         def unpinned(line: str) -> str:

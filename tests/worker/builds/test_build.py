@@ -33,6 +33,7 @@ from tests.worker.engine.parts import IDLE, PASSWORD, RegistryFixture
 from tests.worker.engine.test_images import ignore
 from tests.worker.parts import make_tools
 from worker.builds import build as builds
+from worker.builds.pins import NOBODY
 from worker.engine import images
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
@@ -296,6 +297,51 @@ async def test_a_base_of_a_registry_that_the_policy_excludes_is_refused_before_t
     assert error.code == FaultCode.BASE_NOT_ALLOWED
     assert "FROM docker.io/library/nowhere:1" in error.message and "ghcr.io/acme" in error.message
     assert "pulling" not in job.log
+
+
+@pytest.mark.parametrize("use_buildkit", [True, False])
+async def test_an_enforced_build_is_on_the_registry_s_image_and_not_on_a_local_one_of_its_name(
+    job: Job, local_engine: LocalEngine, registry: RegistryFixture, *, use_buildkit: bool
+) -> None:
+    engine = job.tools.engine
+    base, foreign = registry.reference("team/held"), registry.reference("team/foreign")
+    other = f"{NOBODY}/library/foreign:1"
+    make_base(local_engine.docker_host, other, architecture="s390x")
+    await images.tag(engine, BASE, base)
+    await images.tag(engine, other, foreign)
+    pushed = [await images.push(engine, each, None, ignore, IDLE) for each in (base, foreign)]
+    step = make_tar(entry("Dockerfile"), content=f"FROM {BASE}\nRUN touch /local\n".encode())
+    await build_upload(job, step)
+    for each in (base, foreign):
+        await images.tag(engine, TAG, each)
+    text = (
+        f"FROM --platform=linux/s390x {foreign} AS other\n"
+        f"FROM {base}\nCOPY --from=other /bin/busybox /other\n"
+        f"RUN test ! -e /local && echo {use_buildkit}\n"
+    )
+    policy = BasePolicy(mode="enforce", allowed=(registry.host,))
+
+    result = await build_upload(
+        job,
+        make_tar(entry("Dockerfile"), content=text.encode()),
+        use_buildkit=use_buildkit,
+        base_policy=policy,
+    )
+
+    assert [one.digest for one in result.bases] == [pushed[1].digest, pushed[0].digest]
+
+
+async def test_a_base_that_only_the_engine_has_is_refused_where_a_policy_is_enforced(
+    job: Job, registry: RegistryFixture
+) -> None:
+    base = registry.reference("team/unpushed")
+    await images.tag(job.tools.engine, BASE, base)
+    job.server.create("app").commit({"Dockerfile": f"FROM {base}\n".encode()})
+
+    error = await job.fail(base_policy=BasePolicy(mode="enforce", allowed=(registry.host,)))
+
+    assert error.code == FaultCode.IMAGE_NOT_FOUND
+    assert str(base) in error.message
 
 
 @pytest.mark.parametrize("platform", ["", "--platform=linux/s390x "])
