@@ -1,4 +1,4 @@
-"""Networks of registries (``WHARF_REGISTRY_NETWORKS``) and of webhooks' endpoints.
+"""Networks of registries (``WHARF_REGISTRY_NETWORKS``), of webhooks' endpoints and of clients.
 
 A registry test makes our servers connect to a host that a caller names. A DNS name can resolve to
 any address, so every address is checked after name resolution.
@@ -99,6 +99,19 @@ def is_address(host: str) -> bool:
 def is_loopback(host: str) -> bool:
     """Return whether only this machine reaches what listens on ``host``."""
     return host == "localhost" or (is_address(host) and ip_address(host).is_loopback)
+
+
+def network_of(host: str) -> str:
+    """Return the address that counts as one client: for IPv6 its /64 network."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, IPv4Address):
+        return str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ip_network((address, 64), strict=False).network_address)
 
 
 def is_number(host: str) -> bool:

@@ -13,7 +13,7 @@ from api.errors import (
     WrongMediaTypeError,
 )
 from api.limits.concurrency_limit import ConcurrencyLimit
-from api.sockets.connections import network_of
+from shared.networks import network_of
 
 MAX_BODY_BYTES = 1024 * 1024
 SMALL_BYTES = 64 * 1024

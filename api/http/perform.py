@@ -26,9 +26,9 @@ from api.procedure.idempotency import Repeatable, answer_once, read_key
 from api.procedure.key_limits import require_procedure
 from api.procedure.procedure import Procedure
 from api.procedure.source_networks import require_source
-from api.sockets.connections import network_of
 from shared.coroutines import within
 from shared.errors import InvalidInputError, WharfError
+from shared.networks import network_of
 
 Result = TypeVar("Result")
 

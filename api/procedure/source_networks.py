@@ -12,8 +12,8 @@ from api.errors import AddressRefusedError, WouldLockOutError
 from api.fields.effects import FieldWarning
 from api.fields.networks import is_within
 from api.procedure.context import PROVE, Caller, Context, Resources
-from api.sockets.connections import network_of
 from shared.ids import make_id
+from shared.networks import network_of
 
 NOT_NEEDED = FieldWarning(
     field="force", message="force has no effect: your own address is not excluded"

@@ -8,10 +8,11 @@ from typing import Any
 
 import structlog
 
-from api.sockets.connections import Connections, network_of
+from api.sockets.connections import Connections
 from api.sockets.encryption import encrypt
 from shared.coroutines import end
 from shared.errors import SetupError
+from shared.networks import network_of
 from shared.tls import ServerCertificate
 
 BACKLOG = 1024

@@ -7,7 +7,6 @@ therefore served, however many others are silent.
 """
 
 import heapq
-import ipaddress
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -157,16 +156,3 @@ def bound_connections(requested: int, open_files: int) -> int:
     An upload or a download has an open file in addition to its connection.
     """
     return max(FEWEST, min(requested, (open_files - RESERVED_FILES) * 3 // 4))
-
-
-def network_of(host: str) -> str:
-    """Return the address that counts as one client: for IPv6 its /64 network."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((address, 64), strict=False).network_address)

@@ -11,7 +11,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from api.sockets.connections import Awaited, Connections, Patience, network_of
+from api.sockets.connections import Awaited, Connections, Patience
+from shared.networks import network_of
 
 TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 

@@ -9,8 +9,8 @@ from api.console.page import ROOT, Page, PageRoute
 from api.console.session import clear_cookie, set_cookie
 from api.errors import CodeNeededError
 from api.http.status import status_of
-from api.sockets.connections import network_of
 from shared.errors import InvalidInputError, WharfError
+from shared.networks import network_of
 
 MAX_NAME = 200
 MAX_EMAIL = 320

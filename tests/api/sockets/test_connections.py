@@ -10,8 +10,8 @@ from api.sockets.connections import (
     Connections,
     Patience,
     bound_connections,
-    network_of,
 )
+from shared.networks import network_of
 
 PATIENCE = Patience()
 

@@ -1,26 +1,36 @@
 """TLS in front of a server that has none: the embedded PostgreSQL and Valkey listen on loopback.
 
 Each accepted connection gets a handshake with the newest certificate, and one connection to the
-server behind. Open connections keep their certificate.
+server behind. Open connections keep their certificate. One address gets a part of the connections
+only, so that it cannot take those of the others.
 """
 
 import asyncio
 import contextlib
+import math
 import socket
 import struct
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
 from shared.coroutines import end
 from shared.errors import SetupError
+from shared.networks import network_of
 from shared.tls import ServerCertificate
 
 CHUNK_BYTES = 64 * 1024
 BACKLOG = 256
 MAX_CONNECTIONS = 1000
+MAX_OF_ADDRESS = 100
+"""The connections of one address, or of one IPv6 /64 network; a server's worker needs a few."""
+
+WARN_SECONDS = 60.0
 HANDSHAKE_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
@@ -92,12 +102,19 @@ async def after_ssl_request(accepted: socket.socket) -> bool:
 
 @dataclass
 class Relay:
-    """Pass the connections of one port on to ``target``."""
+    """Pass the connections of one port on to ``target``: at most ``per_address`` of one address.
+
+    ``clock`` is in seconds.
+    """
 
     target: Address
     certificate: ServerCertificate
     negotiate: Negotiate
+    per_address: int = MAX_OF_ADDRESS
+    clock: Callable[[], float] = time.monotonic
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _of_address: Counter[str] = field(default_factory=Counter)
+    _warned_at: float = -math.inf
 
     @asynccontextmanager
     async def listening(self, address: Address) -> AsyncIterator[None]:
@@ -118,17 +135,34 @@ class Relay:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                accepted, _ = await loop.sock_accept(listener)
+                accepted, peer = await loop.sock_accept(listener)
             except OSError as error:
                 log.warning("accept_failed", error=error.strerror)
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            if len(self._tasks) >= MAX_CONNECTIONS:
+            address = network_of(str(peer[0]))
+            if not self._has_room(address):
                 accepted.close()
                 continue
             task = asyncio.create_task(self._serve(accepted))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._of_address[address] += 1
+            task.add_done_callback(partial(self._forget, address))
+
+    def _has_room(self, address: str) -> bool:
+        """Return whether one more connection fits; warn once a minute if not."""
+        open_now, of_address = len(self._tasks), self._of_address[address]
+        if open_now < MAX_CONNECTIONS and of_address < self.per_address:
+            return True
+        now = self.clock()
+        if now - self._warned_at >= WARN_SECONDS:
+            self._warned_at = now
+            log.warning("relay_full", address=address, of_address=of_address, connections=open_now)
+        return False
+
+    def _forget(self, address: str, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._of_address -= Counter((address,))
 
     async def _serve(self, accepted: socket.socket) -> None:
         # A client that leaves, or speaks no TLS, is no fault of ours.

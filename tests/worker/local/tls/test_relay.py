@@ -10,9 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from shared.errors import SetupError
 from shared.tls import ServerCertificate
+from tests.waiting import wait_until
 from worker.local.processes import free_port
 from worker.local.tls.authority import Authority
 from worker.local.tls.certificates import issue_to
@@ -52,8 +54,21 @@ class Served:
         issue_to(self.relay.certificate.certificate, self.authority, [HOST], LIFE)
         return self.relay.certificate.refresh()
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection(HOST, self.port, ssl=self.context)
+    async def connect(
+        self, source: str = HOST
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(
+            HOST, self.port, ssl=self.context, local_addr=(source, 0)
+        )
+
+    async def has_room(self) -> bool:
+        """Return whether one more connection of `HOST` is served."""
+        try:
+            _, writer = await self.connect()
+        except OSError:
+            return False
+        writer.close()
+        return True
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -105,6 +120,40 @@ async def test_a_renewed_certificate_is_shown_and_open_connections_go_on(tmp_pat
     assert is_new
     assert answer == b"still there"
     assert shown[0] != shown[1]
+
+
+async def test_one_address_leaves_room_for_others_and_is_in_the_log_once_a_minute(
+    tmp_path: Path,
+) -> None:
+    now = 0.0
+    async with serving(tmp_path, at_once) as served, asyncio.timeout(20):
+        served.relay.per_address, served.relay.clock = 2, lambda: now
+        writers = [(await served.connect())[1] for _ in range(2)]
+        with capture_logs() as logs:
+            refused = [not await served.has_room() for _ in range(3)]
+            once = len(logs)
+            now = 60.0
+            refused.append(not await served.has_room())
+        writers.append((await served.connect("127.0.0.2"))[1])
+        writers[0].close()
+        await wait_until(served.has_room)
+        for writer in writers:
+            writer.close()
+
+    assert refused == [True] * 4
+    assert (once, len(logs)) == (1, 2)
+    event = {"event": "relay_full", "log_level": "warning", "connections": 2}
+    assert logs[0] == {**event, "address": HOST, "of_address": 2}
+
+
+async def test_a_client_that_begins_no_handshake_loses_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.local.tls.relay.HANDSHAKE_SECONDS", 0.1)
+    async with serving(tmp_path, after_ssl_request) as served, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection(HOST, served.port)
+        assert await reader.read() == b""
+        writer.close()
 
 
 async def test_a_client_that_speaks_no_tls_reaches_nothing(tmp_path: Path) -> None:
