@@ -11,6 +11,7 @@ from tests.api.cli.working import working
 from tests.api.console.browsing import Browser
 from tests.api.deploying import DIGEST
 from tests.api.fleet import TestServer
+from tests.waiting import wait_until
 
 IMAGE = f"ghcr.io/myorg/my-app@{DIGEST}"
 SPDX = "https://spdx.dev/Document"
@@ -111,10 +112,10 @@ async def test_an_image_is_verified_and_signed(
             registryId=registry["registryId"],
             signingKeyId=key["signingKeyId"],
         )
+        await wait_until(lambda: "signature.sign" in [job.kind for job in done])
 
     assert "verified" in verified.text and "Sign this digest with" in verified.text
     assert "sha256:5" in verified.text and "release" in verified.text
-    assert "signature.sign" in [job.kind for job in done]
     assert signed.status_code == 303 and key["signingKeyId"] in signed.headers["location"]
 
 

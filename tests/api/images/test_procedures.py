@@ -39,6 +39,7 @@ async def test_a_pull_is_a_job_at_once(
         "registry_id": None,
         "made_by": None,
         "policy": None,
+        "control_check": None,
         "preflight": False,
         "platform": None,
     }
