@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,6 @@ PATIENCE_SECONDS = 60.0
 class Terminal:
     """The terminal of a running program."""
 
-    process: int
     descriptor: int
     seen: str = field(default="")
 
@@ -36,13 +36,18 @@ class Terminal:
 
 @contextmanager
 def open_terminal(words: list[str], environment: Mapping[str, str]) -> Iterator[Terminal]:
-    """Start a program on a terminal of its own; it is ended with the block."""
-    process, descriptor = pty.fork()
-    if process == 0:
-        os.execvpe(words[0], words, dict(environment))  # noqa: S606
-    try:
-        yield Terminal(process, descriptor)
-    finally:
-        os.close(descriptor)
-        os.kill(process, 9)
-        os.waitpid(process, 0)
+    """Start a program on a terminal of its own; it is ended with the block.
+
+    Not by a fork of this process, which holds all tests: coverage would write all that it has
+    measured before the program begins.
+    """
+    descriptor, own = pty.openpty()
+    with subprocess.Popen(
+        ["setsid", "--ctty", *words], env=dict(environment), stdin=own, stdout=own, stderr=own
+    ) as process:
+        os.close(own)
+        try:
+            yield Terminal(descriptor)
+        finally:
+            os.close(descriptor)
+            process.kill()
